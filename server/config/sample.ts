@@ -1,0 +1,89 @@
+/** A small valid rendered configuration for tests, with overrides; what the operator would write for one domain and one mailbox. */
+import { CONFIG_VERSION, type RenderedConfig, type ServerSection } from "./schema.ts";
+
+export function aRenderedConfig(server: Partial<ServerSection> = {}): RenderedConfig {
+  return {
+    slices: 4,
+    server: {
+      version: CONFIG_VERSION,
+      name: "default/mx",
+      hostname: "mx.example.org",
+      listeners: [
+        {
+          name: "mx",
+          role: "MX",
+          port: 2525,
+          tls: { mode: "StartTLS", required: false, clientCertificates: "Ask", receivedHeader: true },
+        },
+        {
+          name: "submission",
+          role: "Submission",
+          port: 2587,
+          tls: { mode: "StartTLS", required: true, clientCertificates: "Ignore", receivedHeader: true },
+        },
+        {
+          name: "submissions",
+          role: "Submission",
+          port: 2465,
+          tls: { mode: "Implicit", required: true, clientCertificates: "Ignore", receivedHeader: true },
+        },
+      ],
+      tls: { profile: "Intermediate", sessionTimeoutMs: 86_400_000 },
+      trustedNetworks: [],
+      limits: {
+        messageSizeBytes: 52_428_800,
+        headerSizeBytes: 102_400,
+        recipients: 1000,
+        connections: 1000,
+        connectionsPerClient: 50,
+        softErrors: 10,
+        hardErrors: 20,
+        idleTimeoutMs: 300_000,
+      },
+      queue: {
+        minBackoffMs: 300_000,
+        maxBackoffMs: 14_400_000,
+        lifetimeMs: 432_000_000,
+        bounceLifetimeMs: 432_000_000,
+        delayWarningMs: 0,
+        softBounce: false,
+        minFreeBytes: 0,
+      },
+      outbound: {
+        heloName: "mx.example.org",
+        addressPreference: "Any",
+        tlsDefault: "May",
+        resolvers: [],
+        destinationConcurrency: 20,
+        concurrency: 200,
+        smtpPort: 25,
+        allowPrivateNextHops: false,
+      },
+      recipientDelimiters: "+",
+      postmaster: ["alice@example.org"],
+      strictEnvelopes: false,
+      accessRules: [],
+      ...server,
+    },
+    tables: {
+      domains: {
+        "example.org": {
+          class: "Mailbox",
+          recipients: "Objects",
+          delivery: { kind: "maildir", base: "mail" },
+          catchAll: [],
+        },
+      },
+      addresses: {
+        "alice@example.org": {
+          mailbox: { authentication: true, suspended: false, forwardTo: [], keepCopy: true, sendAs: [] },
+        },
+      },
+      routes: {},
+      senderRoutes: {},
+      tlsPolicies: {},
+      relayClientCerts: {},
+    },
+    secrets: { passwords: {}, credentials: {}, certificates: {}, authorities: {}, serverCertificates: [] },
+  };
+}

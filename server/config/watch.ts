@@ -1,0 +1,98 @@
+/**
+ * Watching the configuration folder: tells its caller of each complete, valid new set, and keeps saying why a newer one is not taken.
+ *
+ * Kubernetes swaps a symbolic link below the mount, the embedded mode renames files; a directory watch sees both within milliseconds and a slow
+ * poll of the manifest catches what a watch can miss. Never throws, never gives up; the last good set stays with the caller.
+ */
+import { type FSWatcher, watch } from "node:fs";
+import type { Log } from "../observe/log.ts";
+import { loadConfig } from "./load.ts";
+import type { LiveConfig } from "./schema.ts";
+
+/** Why the set on disk is not the one running. */
+export interface Pending {
+  readonly kind: "incomplete" | "invalid";
+  readonly message: string;
+  readonly sinceMs: number;
+}
+
+export interface ConfigWatch {
+  pending(): Pending | undefined;
+  close(): void;
+}
+
+const SETTLE_MS = 15;
+const RETRY_MS = 100;
+const POLL_MS = 1000;
+
+/** `take` must resolve once every shard runs the set; the next one is not offered before. A rejection leaves the previous set current. */
+export function watchConfig(directory: string, take: (config: LiveConfig) => Promise<void>, log: Log): ConfigWatch {
+  let current: string | undefined;
+  let pending: Pending | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  let running = false;
+  let again = false;
+  let closed = false;
+  let watcher: FSWatcher | undefined;
+
+  const schedule = (ms: number): void => {
+    if (closed) return;
+    clearTimeout(timer);
+    timer = setTimeout(() => void look(), ms);
+  };
+
+  const note = (kind: Pending["kind"], message: string): void => {
+    if (pending?.message === message) return;
+    pending = { kind, message, sinceMs: Date.now() };
+    // Incomplete is the ordinary moment between two file updates: worth a line only to somebody who looks for it.
+    if (kind === "invalid")
+      log.error({ reason: message, hash: current }, "configuration refused, the last good one stays");
+    else log.debug({ reason: message }, "configuration incomplete");
+  };
+
+  const look = async (): Promise<void> => {
+    if (running) {
+      again = true;
+      return;
+    }
+    running = true;
+    const result = await loadConfig(directory, current);
+    if (result.kind === "loaded") {
+      try {
+        await take(result.config);
+        log.info({ hash: result.config.hash, previous: current }, "configuration live");
+        current = result.config.hash;
+        pending = undefined;
+      } catch (cause) {
+        note(
+          "invalid",
+          `the configuration could not be applied: ${cause instanceof Error ? cause.message : String(cause)}`,
+        );
+      }
+    } else if (result.kind === "unchanged") pending = undefined;
+    else note(result.kind, result.message);
+    running = false;
+    const soon = again || result.kind === "incomplete";
+    again = false;
+    schedule(soon ? (result.kind === "incomplete" ? RETRY_MS : 0) : POLL_MS);
+  };
+
+  const open = (): void => {
+    try {
+      watcher = watch(directory, () => schedule(SETTLE_MS));
+      watcher.on("error", () => watcher?.close());
+    } catch {
+      // The folder may not exist yet; the poll finds it when it does.
+    }
+  };
+  open();
+  schedule(0);
+  return {
+    pending: () => pending,
+    close: () => {
+      closed = true;
+      clearTimeout(timer);
+      watcher?.close();
+    },
+  };
+}

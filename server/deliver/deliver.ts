@@ -1,0 +1,38 @@
+/**
+ * Delivery: one attempt at one destination for some recipients of one message.
+ *
+ * Stands behind the scheduler, which has counted the attempt before calling. Promises an outcome for every recipient it was given and never
+ * throws: what is unknown is temporary. A failure carries its scope; `schedule/` turns scope and code into next host, throttle, defer or bounce.
+ */
+import type { LiveConfig } from "../config/schema.ts";
+import type { QueuedMessage, QueuedRecipient } from "../queue/queue.ts";
+import type { Reply } from "../reply.ts";
+import type { Transport } from "../route/resolve.ts";
+
+export interface DeliveryJob {
+  readonly message: QueuedMessage;
+  readonly recipients: readonly QueuedRecipient[];
+  readonly transport: Transport;
+  /** Opens the stored message anew at each call (next host, next attempt). */
+  readonly content: () => AsyncIterable<Buffer>;
+  readonly config: LiveConfig;
+  readonly signal: AbortSignal;
+}
+
+/** What was at fault: decides who else is touched by it. */
+export type FailureScope = "recipient" | "message" | "host" | "destination";
+
+export type DeliveryOutcome = { readonly recipient: number; readonly remoteHost?: string; readonly tls?: string } & (
+  | { readonly kind: "delivered"; readonly reply: Reply }
+  | { readonly kind: "failed"; readonly reply: Reply; readonly scope: FailureScope }
+);
+
+export interface DeliveryReport {
+  /** One for each recipient of the job. A failed outcome is permanent when its reply is 5xx, else temporary. */
+  readonly outcomes: readonly DeliveryOutcome[];
+  /** Seconds for the log's delays=a/b/c/d: connection setup and transmission. */
+  readonly connectMs: number;
+  readonly transmitMs: number;
+}
+
+export type Deliver = (job: DeliveryJob) => Promise<DeliveryReport>;
