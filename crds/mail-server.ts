@@ -1,0 +1,428 @@
+/** MailServer: a fleet of MTA pods, what main.cf and master.cf are to Postfix. */
+import { z } from "zod";
+import {
+  address,
+  define,
+  described,
+  domainName,
+  duration,
+  hostName,
+  labelName,
+  list,
+  objectName,
+  opaque,
+  port,
+  type Resource,
+  size,
+  stringMap,
+  withRules,
+} from "./schema.ts";
+
+const cidr = z
+  .string()
+  .min(2)
+  .max(49)
+  .regex(/^[0-9A-Fa-f:.]+(\/[0-9]{1,3})?$/, "must be a network such as 192.0.2.0/24 or 2001:db8::/32");
+
+const listener = withRules(
+  z.strictObject({
+    name: described(labelName.max(15), "Name of the listener and of its Service port."),
+    role: z
+      .enum(["MX", "Submission"])
+      .meta({
+        description: "MX: mail from the world, no AUTH. Submission: mail from our users, AUTH required (RFC 6409).",
+      }),
+    port: described(port, "Port of the Service; the pod listens on an unprivileged one."),
+    tls: z
+      .strictObject({
+        mode: z.enum(["None", "StartTLS", "Implicit"]).optional().meta({ description: "Absent: StartTLS." }),
+        required: z
+          .boolean()
+          .optional()
+          .meta({ description: "MX: refuse MAIL before STARTTLS. Submission always requires TLS." }),
+        clientCertificates: z
+          .enum(["Ignore", "Ask", "Require"])
+          .optional()
+          .meta({ description: "Absent: Ask on MX, Ignore on Submission. RelayClientCert needs Ask or Require." }),
+        receivedHeader: z
+          .boolean()
+          .optional()
+          .meta({ description: "Put protocol, cipher and client certificate into the Received field. Absent: true." }),
+      })
+      .optional()
+      .meta({ description: "Transport security of this listener." }),
+  }),
+  [
+    {
+      cel: "self.role != 'Submission' || !has(self.tls) || !has(self.tls.mode) || self.tls.mode != 'None'",
+      message:
+        "a Submission listener needs TLS, because passwords never travel in clear: tls.mode must be StartTLS or Implicit",
+      holds: (value) => value.role !== "Submission" || value.tls?.mode !== "None",
+    },
+  ],
+);
+
+const labelSelector = z.strictObject({
+  matchLabels: stringMap(32).optional().meta({ description: "Labels a namespace must carry.", maxProperties: 32 }),
+  matchExpressions: list(
+    z.strictObject({
+      key: z.string().min(1).max(317),
+      operator: z.enum(["In", "NotIn", "Exists", "DoesNotExist"]),
+      values: list(z.string().max(63), 64).optional(),
+    }),
+    32,
+  )
+    .optional()
+    .meta({ description: "As Kubernetes matches labels." }),
+});
+
+const tlsLevels = ["None", "May", "Encrypt", "DANE", "DANEOnly", "Fingerprint", "Verify", "Secure"] as const;
+
+export const mailServerSpec = z.strictObject({
+  hostname: domainName.meta({
+    description:
+      "Name of the fleet: greeting, Received field, sender of reports. It should resolve to the Service's address and back.",
+  }),
+  replicas: z.int().min(0).max(100).default(1).meta({ description: "MTA pods." }),
+  image: z.string().max(512).default("").meta({ description: "Container image; empty: the operator's own." }),
+  resources: opaque
+    .optional()
+    .meta({
+      ...opaque.meta(),
+      description: "Requests and limits of the MTA container (core/v1 ResourceRequirements).",
+    }),
+  storage: z
+    .strictObject({
+      size: size.default("1Gi").meta({ ...size.meta(), description: "Size of each pod's queue volume." }),
+      storageClassName: described(objectName, "Absent: the cluster's default class.").optional(),
+      retain: z
+        .boolean()
+        .default(true)
+        .meta({ description: "Keep the volumes when the MailServer is deleted or scaled down." }),
+    })
+    .prefault({})
+    .meta({ description: "The queue volume of each pod." }),
+  service: z
+    .strictObject({
+      type: z
+        .enum(["ClusterIP", "NodePort", "LoadBalancer"])
+        .default("ClusterIP")
+        .meta({ description: "Type of the client Service." }),
+      annotations: stringMap(64)
+        .default({})
+        .meta({ description: "Annotations of the Service, e.g. for a load balancer.", maxProperties: 64 }),
+      externalTrafficPolicy: z
+        .enum(["Cluster", "Local"])
+        .default("Local")
+        .meta({ description: "Local keeps client addresses; used for NodePort and LoadBalancer." }),
+      ipFamilies: list(z.enum(["IPv4", "IPv6"]), 2)
+        .default([])
+        .meta({ description: "Empty: the cluster's default." }),
+      ipFamilyPolicy: z
+        .enum(["SingleStack", "PreferDualStack", "RequireDualStack"])
+        .default("PreferDualStack")
+        .meta({ description: "As of a Service." }),
+    })
+    .prefault({})
+    .meta({ description: "How clients reach the fleet." }),
+  pod: z
+    .strictObject({
+      nodeSelector: stringMap(32).default({}).meta({ description: "Nodes the pods may run on.", maxProperties: 32 }),
+      tolerations: list(opaque, 32).default([]).meta({ description: "core/v1 Toleration." }),
+      affinity: opaque.optional().meta({ ...opaque.meta(), description: "core/v1 Affinity." }),
+      topologySpread: list(opaque, 16)
+        .default([])
+        .meta({ description: "core/v1 TopologySpreadConstraint; empty: spread over nodes where possible." }),
+      priorityClassName: described(objectName, "Priority class of the pods.").optional(),
+      annotations: stringMap(64).default({}).meta({ description: "Annotations of the pods.", maxProperties: 64 }),
+    })
+    .prefault({})
+    .meta({ description: "Where and how pods run." }),
+  allowedNamespaces: withRules(
+    z.strictObject({
+      from: z
+        .enum(["Same", "All", "Selector"])
+        .default("Same")
+        .meta({ description: "Whose objects may refer to this MailServer and its domains." }),
+      selector: labelSelector.optional().meta({ description: "Namespaces, for from: Selector." }),
+    }),
+    [
+      {
+        cel: "self.from != 'Selector' || has(self.selector)",
+        message: "allowedNamespaces.from: Selector needs a selector",
+        holds: (value) => value.from !== "Selector" || value.selector !== undefined,
+      },
+    ],
+  ).prefault({}),
+  listeners: withRules(list(listener, 16, 1), [
+    {
+      cel: "self.all(a, self.exists_one(b, b.port == a.port))",
+      message: "two listeners cannot have the same port",
+      holds: (value) => new Set(value.map((item) => item.port)).size === value.length,
+    },
+  ])
+    .default([
+      { name: "mx", role: "MX", port: 25, tls: { mode: "StartTLS", clientCertificates: "Ask" } },
+      { name: "submission", role: "Submission", port: 587, tls: { mode: "StartTLS" } },
+      { name: "submissions", role: "Submission", port: 465, tls: { mode: "Implicit" } },
+    ])
+    .meta({
+      description: "Sockets and what they are for.",
+      "x-kubernetes-list-type": "map",
+      "x-kubernetes-list-map-keys": ["name"],
+    }),
+  tls: z
+    .strictObject({
+      certificates: list(z.strictObject({ secretName: objectName }), 8)
+        .default([])
+        .meta({
+          description:
+            "TLS Secrets (tls.crt, tls.key), e.g. of cert-manager; ECDSA and RSA side by side. None: each pod makes a self-signed one.",
+        }),
+      profile: z
+        .enum(["Modern", "Intermediate", "Old"])
+        .default("Intermediate")
+        .meta({ description: "Mozilla's server side TLS profile." }),
+      sessionTimeout: duration.default("24h").meta({ description: "How long a TLS session can be resumed." }),
+    })
+    .prefault({})
+    .meta({ description: "Server side TLS." }),
+  networks: z
+    .strictObject({
+      trusted: list(cidr, 1024)
+        .default([])
+        .meta({
+          description:
+            "Networks whose clients may relay. Nothing is trusted by default, loopback and cluster networks included.",
+        }),
+    })
+    .prefault({})
+    .meta({ description: "Who is trusted by address." }),
+  limits: z
+    .strictObject({
+      messageSize: size.default("50Mi").meta({ ...size.meta(), description: "Largest message (SIZE, RFC 1870)." }),
+      headerSize: size.default("100Ki").meta({ ...size.meta(), description: "Largest header." }),
+      recipients: z
+        .int()
+        .min(100)
+        .max(50_000)
+        .default(1000)
+        .meta({ description: "Recipients a transaction; at least 100 (RFC 5321 §4.5.3.1.8)." }),
+      connections: z
+        .int()
+        .min(1)
+        .max(1_000_000)
+        .default(5000)
+        .meta({ description: "Connections of one shard at once." }),
+      connectionsPerClient: z
+        .int()
+        .min(0)
+        .max(1_000_000)
+        .default(50)
+        .meta({ description: "Connections of one client address (IPv6: /64) of one pod at once; 0: no limit." }),
+      softErrors: z
+        .int()
+        .min(0)
+        .max(1000)
+        .default(10)
+        .meta({ description: "Errors of a session after which answers are slowed." }),
+      hardErrors: z
+        .int()
+        .min(1)
+        .max(1000)
+        .default(20)
+        .meta({ description: "Errors of a session after which it is closed." }),
+      idleTimeout: duration
+        .default("5m")
+        .meta({ description: "Silence after which a session is closed (RFC 5321 §4.5.3.2.7)." }),
+      minFree: size
+        .default("64Mi")
+        .meta({
+          ...size.meta(),
+          description: "Free space of the queue volume below which new mail is deferred (452).",
+        }),
+    })
+    .prefault({})
+    .meta({ description: "What one client, message or session may use." }),
+  restrictions: z
+    .strictObject({
+      strictEnvelopes: z
+        .boolean()
+        .default(false)
+        .meta({ description: "Refuse MAIL FROM and RCPT TO without angle brackets." }),
+    })
+    .prefault({})
+    .meta({ description: "Checks of every session." }),
+  addresses: z
+    .strictObject({
+      recipientDelimiters: z
+        .string()
+        .max(8)
+        .regex(/^[!#$%&'*+\-/=?^_`{|}~.]*$/, "must be characters that a local part may contain, such as + and -")
+        .default("+")
+        .meta({ description: "Characters that separate a user from an extension: alice+lists reaches alice." }),
+    })
+    .prefault({})
+    .meta({ description: "How addresses are read." }),
+  postmaster: list(address, 16)
+    .default([])
+    .meta({
+      description:
+        "Who gets <postmaster> and reports that cannot be delivered. Empty: postmaster of a served domain, else its first mailbox.",
+    }),
+  queue: z
+    .strictObject({
+      minBackoff: duration.default("5m").meta({ description: "First pause between attempts; doubles." }),
+      maxBackoff: duration.default("4h").meta({ description: "Longest pause between attempts." }),
+      lifetime: duration
+        .default("5d")
+        .meta({ description: "Age at which a message is given back (RFC 5321 §4.5.4.1)." }),
+      bounceLifetime: duration.default("5d").meta({ description: "Age at which a report is given up." }),
+      delayWarning: duration
+        .default("0")
+        .meta({ description: "Age at which the sender is told of a delay; 0: never." }),
+      softBounce: z
+        .boolean()
+        .default(false)
+        .meta({ description: "Turn every permanent failure into a temporary one: a net for debugging." }),
+    })
+    .prefault({})
+    .meta({ description: "Retries and lifetimes." }),
+  outbound: z
+    .strictObject({
+      heloName: described(domainName, "Name in EHLO; absent: hostname.").optional(),
+      relayHost: z
+        .strictObject({
+          host: described(hostName, "Smarthost."),
+          port: described(port, "Its port.").default(25),
+          lookupMX: z.boolean().default(false).meta({ description: "Take the MX records of host." }),
+          implicitTLS: z.boolean().default(false).meta({ description: "TLS from the first octet." }),
+          credentialsSecretName: described(objectName, "Secret with username and password.").optional(),
+        })
+        .optional()
+        .meta({ description: "Deliver all outgoing mail that no Route claims through this host." }),
+      addressPreference: z
+        .enum(["Any", "IPv4", "IPv6"])
+        .default("Any")
+        .meta({ description: "Which family to try first." }),
+      tls: z
+        .strictObject({
+          default: z.enum(tlsLevels).default("May").meta({ description: "Level where no TLSPolicy says otherwise." }),
+        })
+        .prefault({})
+        .meta({ description: "Client side TLS." }),
+      dns: z
+        .strictObject({
+          resolvers: list(
+            z
+              .string()
+              .min(2)
+              .max(64)
+              .regex(/^[0-9A-Fa-f:.[\]]+$/, "must be an IP address, with :port where it is not 53"),
+            8,
+          )
+            .default([])
+            .meta({ description: "Resolvers to ask; empty: those of the pod." }),
+        })
+        .prefault({})
+        .meta({ description: "DNS of outgoing mail." }),
+      concurrency: z
+        .strictObject({
+          perDestination: z
+            .int()
+            .min(1)
+            .max(1000)
+            .default(20)
+            .meta({ description: "Deliveries to one destination at once." }),
+          total: z.int().min(1).max(10_000).default(200).meta({ description: "Deliveries of one shard at once." }),
+        })
+        .prefault({})
+        .meta({ description: "Parallel deliveries." }),
+      port: described(port, "Port of mail exchangers; 25 in the world.").default(25),
+      allowPrivateNextHops: z
+        .boolean()
+        .default(false)
+        .meta({ description: "Also connect to loopback, link-local and private addresses that public DNS names." }),
+    })
+    .prefault({})
+    .meta({ description: "Mail that leaves." }),
+  configShards: z
+    .int()
+    .min(1)
+    .max(32)
+    .default(8)
+    .meta({
+      description:
+        "ConfigMaps and Secrets the tables are spread over (each holds at most 1 MiB). Changing it restarts the pods.",
+    }),
+});
+
+export type MailServerSpec = z.input<typeof mailServerSpec>;
+export type MailServer = Resource<"MailServer", z.output<typeof mailServerSpec>>;
+
+export const mailServerKind = define({
+  kind: "MailServer",
+  plural: "mailservers",
+  singular: "mailserver",
+  shortName: "msrv",
+  description: "A fleet of MTA pods with one configuration: listeners, limits, queue and outgoing mail.",
+  spec: mailServerSpec,
+  status: z.object({
+    replicas: z.int().min(0).optional().meta({ description: "Pods there are." }),
+    readyReplicas: z.int().min(0).optional().meta({ description: "Pods that take mail." }),
+    selector: z
+      .string()
+      .max(512)
+      .optional()
+      .meta({ description: "Label selector of the pods, for the scale subresource." }),
+    configHash: z.string().max(64).optional().meta({ description: "SHA-256 of the configuration that should run." }),
+    queue: z
+      .object({ messages: z.int(), recipients: z.int(), oldestSeconds: z.int() })
+      .partial()
+      .optional()
+      .meta({ description: "Totals of all pods when last asked." }),
+    pods: z
+      .array(
+        z.object({
+          name: z.string().max(253),
+          ready: z.boolean(),
+          configHash: z.string().max(64).optional(),
+          message: z.string().max(1024).optional(),
+        }),
+      )
+      .max(100)
+      .optional()
+      .meta({
+        description: "What each pod runs.",
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["name"],
+      }),
+  }),
+  columns: [
+    { name: "Hostname", type: "string", jsonPath: ".spec.hostname" },
+    { name: "Replicas", type: "integer", jsonPath: ".spec.replicas" },
+    { name: "Available", type: "integer", jsonPath: ".status.readyReplicas" },
+    {
+      name: "Queue",
+      type: "integer",
+      jsonPath: ".status.queue.messages",
+      description: "Messages in the queue when last asked.",
+    },
+  ],
+  selectableFields: [".spec.hostname"],
+  scale: {
+    specReplicasPath: ".spec.replicas",
+    statusReplicasPath: ".status.replicas",
+    labelSelectorPath: ".status.selector",
+  },
+  example: `apiVersion: mail.packetboat.io/v1alpha1
+kind: MailServer
+metadata: {name: mx}
+spec:
+  hostname: mx.example.org
+  tls:
+    certificates: [{secretName: mx-tls}]
+  networks:
+    trusted: [10.20.0.0/16]
+`,
+});
