@@ -1,0 +1,138 @@
+/**
+ * A whole Packetboat for tests, started as a person would: the embedded mode on a folder of manifests, a data folder of its own and free ports.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { until } from "./ports.ts";
+
+const root = resolve(import.meta.dirname, "../..");
+
+/** All ports of an offset free: 2525, 2587, 2465 and 9125 plus it. */
+async function freeOffset(): Promise<number> {
+  for (let offset = 1000 + Math.floor(Math.random() * 200) * 100; offset < 50_000; offset += 100) {
+    const taken = await Promise.all([2525, 2587, 2465, 9125].map((port) => answers(port + offset)));
+    if (!taken.includes(true)) return offset;
+  }
+  throw new Error("no free offset");
+}
+
+async function answers(port: number): Promise<boolean> {
+  const socket = connect(port, "127.0.0.1");
+  try {
+    await once(socket, "connect");
+    return true;
+  } catch {
+    return false;
+  } finally {
+    socket.destroy();
+  }
+}
+
+export interface Embedded {
+  readonly manifests: string;
+  readonly data: string;
+  readonly offset: number;
+}
+
+export class Packetboat implements AsyncDisposable {
+  readonly directory: string;
+  readonly manifests: string;
+  readonly data: string;
+  readonly offset: number;
+  #child: ChildProcess | undefined;
+  output = "";
+
+  private constructor(directory: string, offset: number) {
+    this.directory = directory;
+    this.manifests = join(directory, "manifests");
+    this.data = join(directory, "data");
+    this.offset = offset;
+  }
+
+  /** `manifests`: file name → YAML. Resolves when it is ready. */
+  static async start(manifests: Readonly<Record<string, string>>): Promise<Packetboat> {
+    const server = new Packetboat(mkdtempSync(join(tmpdir(), "packetboat-test-")), await freeOffset());
+    mkdirSync(server.manifests);
+    for (const [name, text] of Object.entries(manifests)) server.write(name, text);
+    await server.run();
+    return server;
+  }
+
+  get mx(): number {
+    return 2525 + this.offset;
+  }
+  get submission(): number {
+    return 2587 + this.offset;
+  }
+  get submissions(): number {
+    return 2465 + this.offset;
+  }
+  get pid(): number {
+    return this.#child?.pid ?? 0;
+  }
+
+  write(name: string, text: string): void {
+    writeFileSync(join(this.manifests, name), text);
+  }
+
+  async run(): Promise<void> {
+    const child = spawn(process.execPath, ["operator/local/main.ts", "--manifests", this.manifests, "--data", this.data, "--offset", String(this.offset)], {
+      cwd: root,
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    this.#child = child;
+    for (const stream of [child.stdout, child.stderr]) stream?.on("data", (data: Buffer) => (this.output += data.toString()));
+    await until("Packetboat to be ready", 30_000, async () => {
+      if (child.exitCode !== null) throw new Error(`Packetboat ended with ${child.exitCode}: ${this.output}`);
+      return (await this.admin("/readyz").catch(() => undefined))?.status === 200;
+    });
+  }
+
+  admin(path: string): Promise<Response> {
+    return fetch(`http://127.0.0.1:${9125 + this.offset}${path}`, { signal: AbortSignal.timeout(5000) });
+  }
+
+  async json<T>(path: string): Promise<T> {
+    return (await (await this.admin(path)).json()) as T;
+  }
+
+  /** Whole messages in a maildir below the data folder, e.g. `mail/example.org/alice`. */
+  maildir(path: string): string[] {
+    const folder = join(this.data, path, "new");
+    return existsSync(folder) ? readdirSync(folder).map((file) => readFileSync(join(folder, file), "latin1")) : [];
+  }
+
+  /** The server's own log, one JSON object a line. */
+  log(): Record<string, unknown>[] {
+    const path = join(this.data, "server.log");
+    if (!existsSync(path)) return [];
+    return readFileSync(path, "utf8")
+      .split("\n")
+      .filter((line) => line.startsWith("{"))
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+  }
+
+  /** Pids of the shard processes. */
+  shards(): number[] {
+    const children = (pid: number): number[] => readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").filter(Boolean).map(Number);
+    return children(this.pid).flatMap(children);
+  }
+
+  async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<number | null> {
+    const child = this.#child;
+    if (child === undefined || child.exitCode !== null) return child?.exitCode ?? null;
+    const ended = once(child, "exit");
+    child.kill(signal);
+    await ended;
+    return child.exitCode;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,138 @@
+/**
+ * A private Postfix: its own configuration, queue and data directories and port below a temporary folder, Debian's defaults otherwise, ended by `postfix stop`.
+ *
+ * Used as the yardstick of bench/ and as a peer; `smtp-source` and `smtp-sink` come with the same package.
+ */
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ensureCommands } from "./packages.ts";
+import { freePort, untilListening } from "./ports.ts";
+
+export const postfixMissing = (): string | undefined => {
+  if (process.getuid?.() !== 0) return "needs root: Postfix's master refuses to start otherwise";
+  return ensureCommands({ postfix: ["/usr/sbin/postfix", "/usr/sbin/smtp-source", "/usr/sbin/smtp-sink"] });
+};
+
+export class Postfix implements AsyncDisposable {
+  readonly port: number;
+  readonly directory: string;
+
+  private constructor(port: number, directory: string) {
+    this.port = port;
+    this.directory = directory;
+  }
+
+  /** Starts one that trusts loopback and sends everything to `relayPort` on loopback; `extra` are further main.cf lines. */
+  static async start(relayPort: number, extra = ""): Promise<Postfix> {
+    const directory = mkdtempSync(join(tmpdir(), "packetboat-postfix-"));
+    chmodSync(directory, 0o755);
+    const port = await freePort();
+    const [config, queue, data] = ["etc", "spool", "lib"].map((name) => join(directory, name)) as [string, string, string];
+    for (const folder of [config, queue, data]) mkdirSync(folder);
+    execFileSync("chown", ["postfix:root", data]);
+    writeFileSync(
+      join(config, "main.cf"),
+      `compatibility_level = 3.6
+queue_directory = ${queue}
+data_directory = ${data}
+command_directory = /usr/sbin
+daemon_directory = /usr/lib/postfix/sbin
+mail_owner = postfix
+setgid_group = postdrop
+myhostname = postfix.bench.example
+mydestination =
+mynetworks = 127.0.0.0/8
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+alias_maps =
+alias_database =
+local_recipient_maps =
+relayhost = [127.0.0.1]:${relayPort}
+maillog_file = ${directory}/log
+maillog_file_prefixes = ${directory}
+${extra}
+`,
+    );
+    // Debian's services with chroot off, on our port, with the log service that a log file needs.
+    const master = readFileSync("/usr/share/postfix/master.cf.dist", "utf8")
+      .split("\n")
+      .filter((line) => !line.startsWith("#") && !/^(maildrop|uucp|ifmail|bsmtp|scalemail-backend|mailman)\s|^\s+flags=/.test(line))
+      .map((line) => line.replace(/^smtp(\s+inet)/, `127.0.0.1:${port}$1`).replace(/^(\S+\s+\S+\s+\S+\s+\S+\s+)y(\s)/, "$1n$2"));
+    if (!master.some((line) => line.startsWith("postlog"))) master.push("postlog   unix-dgram n  -       n       -       1       postlogd");
+    writeFileSync(join(config, "master.cf"), `${master.join("\n")}\n`);
+    execFileSync("postfix", ["-c", config, "start"], { stdio: "ignore" });
+    const postfix = new Postfix(port, directory);
+    await untilListening(port).catch((cause: unknown) => {
+      throw new Error(`Postfix did not start: ${existsSync(join(directory, "log")) ? readFileSync(join(directory, "log"), "utf8").slice(-2000) : "no log"}`, { cause });
+    });
+    return postfix;
+  }
+
+  /** Pid of the master: its process group is all of this Postfix. */
+  get pid(): number {
+    return Number(readFileSync(join(this.directory, "spool/pid/master.pid"), "utf8").trim());
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    execFileSync("postfix", ["-c", join(this.directory, "etc"), "stop"], { stdio: "ignore" });
+    await Promise.resolve();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+/** Postfix's own test sink: takes everything, keeps nothing, counts. */
+export class SmtpSink implements AsyncDisposable {
+  readonly port: number;
+  readonly #process: ChildProcess;
+  #messages = 0;
+
+  private constructor(port: number, child: ChildProcess) {
+    this.port = port;
+    this.#process = child;
+    let tail = "";
+    child.stdout?.on("data", (data: Buffer) => {
+      tail = (tail + data.toString()).slice(-200);
+      const counts = [...tail.matchAll(/mesg=(\d+)/g)];
+      this.#messages = Number(counts.at(-1)?.[1] ?? this.#messages);
+    });
+  }
+
+  static async start(): Promise<SmtpSink> {
+    const port = await freePort();
+    const child = spawn("/usr/sbin/smtp-sink", ["-u", "nobody", "-c", `127.0.0.1:${port}`, "1000"], { stdio: ["ignore", "pipe", "inherit"] });
+    await untilListening(port);
+    return new SmtpSink(port, child);
+  }
+
+  /** Messages taken since it started. */
+  get messages(): number {
+    return this.#messages;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const ended = once(this.#process, "exit");
+    this.#process.kill("SIGKILL");
+    await ended;
+  }
+}
+
+export interface Load {
+  readonly port: number;
+  readonly messages: number;
+  readonly bytes: number;
+  readonly sessions: number;
+  /** One connection a message instead of kept ones. */
+  readonly reconnect: boolean;
+}
+
+/** `smtp-source` as load; resolves when every message has its 250. */
+export async function smtpSource(load: Load): Promise<void> {
+  const parameters = ["-s", String(load.sessions), "-m", String(load.messages), "-l", String(load.bytes), "-f", "sender@bench.example", "-t", "rcpt@sink.example"];
+  if (!load.reconnect) parameters.push("-d");
+  const child = spawn("/usr/sbin/smtp-source", [...parameters, `127.0.0.1:${load.port}`], { stdio: ["ignore", "inherit", "inherit"] });
+  const [code] = (await once(child, "exit")) as [number];
+  if (code !== 0) throw new Error(`smtp-source ended with ${code}`);
+}

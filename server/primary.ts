@@ -1,0 +1,244 @@
+/**
+ * The primary process: starts and supervises the shards, hands them each complete configuration, answers the admin port, ends in good order.
+ *
+ * It never touches a message. A shard that dies is started anew with a growing pause (its spool is its own, so it finds its mail again); the others go on.
+ * Not ready while any shard is missing, takes no mail or runs another configuration than the newest valid one.
+ */
+import cluster, { type Worker } from "node:cluster";
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { startAdmin } from "./admin/http.ts";
+import type { LiveConfig } from "./config/schema.ts";
+import { watchConfig } from "./config/watch.ts";
+import { lockData } from "./data-lock.ts";
+import { Peer } from "./ipc.ts";
+import { aggregateText, type MetricsJson, primaryMetrics } from "./observe/aggregate.ts";
+import type { Log } from "./observe/log.ts";
+import type { ServerOptions } from "./options.ts";
+import type { QueuedMessage, QueueSummary } from "./queue/queue.ts";
+import { addSummaries } from "./queue/summary.ts";
+import { MemorySharedState } from "./session/shared-state.ts";
+import { selfSignedIn } from "./tls/self-signed.ts";
+
+/** What a shard says of itself, at start and once a second. */
+export interface ShardStatus {
+  readonly hash: string | undefined;
+  readonly notReady: string | undefined;
+}
+
+interface Shard {
+  readonly index: number;
+  worker: Worker | undefined;
+  peer: Peer | undefined;
+  status: ShardStatus;
+  /** Starts in a row that never took mail: the pause before the next grows with them. */
+  failures: number;
+  wasReady: boolean;
+}
+
+const STATUS_INTERVAL_MS = 1000;
+
+/** Spools of shards that no longer exist, by the shard that takes them over. */
+export function orphanSpools(names: readonly string[], shards: number): Map<number, string[]> {
+  const orphans = new Map<number, string[]>();
+  for (const name of names) {
+    const index = Number(/^(\d{1,3})\.sqlite$/.exec(name)?.[1] ?? Number.NaN);
+    if (!Number.isInteger(index) || index < shards) continue;
+    orphans.set(index % shards, [...(orphans.get(index % shards) ?? []), name]);
+  }
+  return orphans;
+}
+
+export async function runPrimary(options: ServerOptions, log: Log): Promise<void> {
+  const lock = lockData(options.data);
+  const sharedState = new MemorySharedState();
+  const metrics = primaryMetrics();
+  let config: LiveConfig | undefined;
+  let stopping = false;
+  const orphans = orphanSpools(readdirSync(join(options.data, "queue")), options.shards);
+  const shards: Shard[] = Array.from({ length: options.shards }, (_, index) => ({
+    index,
+    worker: undefined,
+    peer: undefined,
+    status: { hash: undefined, notReady: "starting" },
+    failures: 0,
+    wasReady: false,
+  }));
+
+  const setStatus = (shard: Shard, status: ShardStatus): void => {
+    shard.status = status;
+    if (status.notReady === undefined) shard.wasReady = true;
+  };
+
+  const start = (shard: Shard): void => {
+    shard.wasReady = false;
+    const worker = cluster.fork({
+      PACKETBOAT_SHARD: String(shard.index),
+      PACKETBOAT_ORPHANS: (orphans.get(shard.index) ?? []).join(","),
+    });
+    /** What this shard holds of the shared state, so that its death gives it back. */
+    const held = new Map<string, number>();
+    shard.worker = worker;
+    shard.peer = new Peer(
+      {
+        send: (message) => worker.isConnected() && worker.send(message as object),
+        onMessage: (listener) => void worker.on("message", listener),
+        onClose: (listener) => void worker.once("disconnect", listener),
+      },
+      {
+        acquire: async (request: { key: string; limit: number }) => {
+          const acquired = await sharedState.acquire(request.key, request.limit);
+          if (acquired) held.set(request.key, (held.get(request.key) ?? 0) + 1);
+          return acquired;
+        },
+        release: async (request: { key: string }) => {
+          const count = held.get(request.key) ?? 0;
+          if (count <= 1) held.delete(request.key);
+          else held.set(request.key, count - 1);
+          if (count > 0) await sharedState.release(request.key);
+        },
+        add: (request: { key: string; amount: number; windowMs: number }) => sharedState.add(request.key, request.amount, request.windowMs),
+        status: (status: ShardStatus) => {
+          setStatus(shard, status);
+          return true;
+        },
+      },
+    );
+    worker.once("exit", (code, signal) => {
+      // What the dead shard held (connection counts of its clients) is nobody's now.
+      for (const [key, count] of held) for (let place = 0; place < count; place++) void sharedState.release(key);
+      metrics.depart(shard.index);
+      shard.worker = undefined;
+      shard.peer = undefined;
+      shard.status = { hash: undefined, notReady: `shard ${shard.index} is down` };
+      if (stopping) return;
+      shard.failures = shard.wasReady ? 0 : shard.failures + 1;
+      const pauseMs = Math.min(30_000, 50 * 2 ** Math.min(shard.failures, 10));
+      log.error({ shard: shard.index, code, signal, pauseMs }, "shard ended, starting it again");
+      metrics.shardRestarts.inc();
+      setTimeout(() => {
+        if (!stopping) start(shard);
+      }, pauseMs);
+    });
+  };
+
+  const each = async <Answer>(method: string, value: unknown, timeoutMs?: number): Promise<Answer[]> =>
+    Promise.all(
+      shards.flatMap((shard) => (shard.peer === undefined ? [] : [shard.peer.call<Answer>(method, value, timeoutMs)])),
+    );
+
+  const watch = watchConfig(
+    options.config,
+    async (next) => {
+      const first = config === undefined;
+      if (first) {
+        await selfSignedIn(join(options.data, "tls"), next.server.hostname);
+        config = next;
+        for (const shard of shards) start(shard);
+      } else {
+        // Each shard reads the folder itself: a set of a million addresses does not pass through the channel.
+        await each<string>("reload", { hash: next.hash }, 60_000);
+        config = next;
+      }
+      metrics.configLoaded(next.hash, Date.now());
+    },
+    log,
+  );
+
+  const notReady = (): string | undefined => {
+    if (stopping) return "shutting down";
+    if (config === undefined) return `no configuration yet: ${watch.pending()?.message ?? "reading"}`;
+    return shards.find((shard) => shard.status.notReady !== undefined)?.status.notReady;
+  };
+
+  const admin = await startAdmin(
+    options.listen,
+    options.adminPort,
+    {
+      metrics: async () => {
+        const answers = await Promise.allSettled(
+          shards.map(
+            async (shard) =>
+              [
+                shard.index,
+                shard.peer === undefined ? undefined : await shard.peer.call<MetricsJson>("metrics"),
+              ] as const,
+          ),
+        );
+        for (const answer of answers)
+          if (answer.status === "fulfilled" && answer.value[1] !== undefined)
+            metrics.observe(answer.value[0], answer.value[1]);
+        metrics.shards(
+          shards.filter((shard) => shard.status.notReady === undefined).length,
+          watch.pending() !== undefined,
+        );
+        return `${await aggregateText(metrics.all())}${await metrics.registry.metrics()}`;
+      },
+      notReady,
+      config: () => {
+        const pending = watch.pending();
+        const hashes = new Set(shards.map((shard) => shard.status.hash));
+        return {
+          // Only what every shard runs may be called live.
+          hash: hashes.size === 1 ? ([...hashes][0] ?? null) : null,
+          loadedAt: config === undefined ? null : new Date(config.loadedAtMs).toISOString(),
+          shards: shards.map((shard) => ({
+            shard: shard.index,
+            hash: shard.status.hash ?? null,
+            notReady: shard.status.notReady ?? null,
+          })),
+          pending:
+            pending === undefined
+              ? null
+              : { kind: pending.kind, message: pending.message, since: new Date(pending.sinceMs).toISOString() },
+        };
+      },
+      queueSummary: async () => addSummaries(await each<QueueSummary>("queue-summary", null)),
+      queueMessage: async (id) =>
+        (await each<QueuedMessage | null>("queue-get", { id })).find((message) => message !== null),
+      queueList: async (limit, after) =>
+        (await each<QueuedMessage[]>("queue-list", { limit, after }))
+          .flat()
+          .sort((a, b) => (a.id < b.id ? -1 : 1))
+          .slice(0, limit),
+    },
+    log,
+  );
+  log.info({ admin: admin.addresses, shards: options.shards, pid: process.pid }, "primary started");
+
+  const statusTimer = setInterval(() => {
+    for (const shard of shards)
+      shard.peer?.call<ShardStatus>("status").then(
+        (status) => setStatus(shard, status),
+        () => undefined,
+      );
+  }, STATUS_INTERVAL_MS);
+
+  const stop = async (signal: string): Promise<void> => {
+    if (stopping) return;
+    stopping = true;
+    log.info({ signal, drainMs: options.drainMs }, "stopping: no new connections, finishing what runs");
+    watch.close();
+    clearInterval(statusTimer);
+    await Promise.all(
+      shards.map(async (shard) => {
+        const { worker, peer } = shard;
+        if (worker === undefined || peer === undefined) return;
+        const ended = new Promise<void>((resolve) => worker.once("exit", () => resolve()));
+        const drained = await peer.call("drain", { deadlineMs: options.drainMs }, options.drainMs + 10_000).then(
+          () => true,
+          () => false,
+        );
+        // A shard that cannot drain is killed: the queue is made for that.
+        if (!drained) worker.process.kill("SIGKILL");
+        await ended;
+      }),
+    );
+    await admin.close();
+    lock.release();
+    log.info({}, "stopped");
+    process.exit(0);
+  };
+  process.once("SIGTERM", () => void stop("SIGTERM"));
+  process.once("SIGINT", () => void stop("SIGINT"));
+}

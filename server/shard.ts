@@ -1,0 +1,145 @@
+/**
+ * One shard: a whole MTA in a process. It accepts, queues and delivers its own mail and shares no lock with its siblings.
+ *
+ * Wires the parts in the order of a message's life; the parts know nothing of each other but their ports. Ends by the primary's `drain`, or by
+ * itself (exit 75) when its queue failed for good, so that the primary starts it into recovery.
+ */
+import { join } from "node:path";
+import { loadConfig } from "./config/load.ts";
+import type { LiveConfig } from "./config/schema.ts";
+import { createDeliver } from "./deliver/create.ts";
+import { reverseName } from "./dns/reverse.ts";
+import { createResolver } from "./dns/resolver.ts";
+import { Peer } from "./ipc.ts";
+import { startListeners } from "./listen/listeners.ts";
+import type { Log } from "./observe/log.ts";
+import { queueBytes, queueMessages, queueOldestSeconds, queueRecipients, registry } from "./observe/metrics.ts";
+import type { ServerOptions } from "./options.ts";
+import type { ShardStatus } from "./primary.ts";
+import { adoptSpool } from "./queue/adopt.ts";
+import { openQueue } from "./queue/sqlite-queue.ts";
+import { resolveRecipient } from "./route/recipient.ts";
+import { startScheduler } from "./schedule/scheduler.ts";
+import type { SharedState } from "./session/shared-state.ts";
+import { readSelfSigned, withOwnCertificate } from "./tls/self-signed.ts";
+
+const SUMMARY_INTERVAL_MS = 2000;
+/** How long a shard whose storage failed keeps saying 421 before it ends. */
+const FAILED_GRACE_MS = 5000;
+/** sysexits: a failure that another try may mend. */
+const EX_TEMPFAIL = 75;
+
+function toPrimary(handlers: ConstructorParameters<typeof Peer>[1]): Peer {
+  return new Peer(
+    {
+      send: (message) => process.connected && (process.send?.(message) ?? false),
+      onMessage: (listener) => void process.on("message", listener),
+      // Without a primary nobody would stop us or take our place in the port: the queue keeps everything.
+      onClose: (listener) => void process.once("disconnect", () => (listener(), process.exit(EX_TEMPFAIL))),
+    },
+    handlers,
+  );
+}
+
+/** The set on disk may be newer than the one asked for; newer is what everybody will run in a moment. */
+async function mustLoad(directory: string): Promise<LiveConfig> {
+  const result = await loadConfig(directory);
+  if (result.kind !== "loaded") throw new Error(`configuration: ${"message" in result ? result.message : result.kind}`);
+  return result.config;
+}
+
+export async function runShard(options: ServerOptions, index: number, log: Log): Promise<void> {
+  const ownCertificate = await readSelfSigned(join(options.data, "tls"));
+  const complete = (loaded: LiveConfig): LiveConfig => withOwnCertificate(loaded, ownCertificate);
+  let config = complete(await mustLoad(options.config));
+
+  const queueFolder = join(options.data, "queue");
+  const queue = await openQueue({ path: join(queueFolder, `${index}.sqlite`), shard: index, minFreeBytes: () => config.server.queue.minFreeBytes, log });
+  const resolver = createResolver({ servers: () => config.server.outbound.resolvers });
+  const delivering = createDeliver({ dataDir: options.data, resolver, log, hostname: config.server.hostname });
+  const scheduler = startScheduler({ queue, deliver: delivering.deliver, resolveRecipient, config: () => config, log });
+  for (const orphan of (process.env["PACKETBOAT_ORPHANS"] ?? "").split(",").filter((name) => name !== "")) {
+    const adopted = await adoptSpool(queue, join(queueFolder, orphan));
+    log.info({ spool: orphan, messages: adopted }, "adopted the spool of a shard that is no more");
+  }
+
+  let draining = false;
+  let failedSinceMs: number | undefined;
+  const status = (): ShardStatus => {
+    const unavailable = queue.unavailable();
+    return {
+      hash: config.hash,
+      notReady: draining ? "shutting down" : unavailable === undefined ? undefined : `shard ${index} takes no mail: ${unavailable.message}`,
+    };
+  };
+
+  const primary = toPrimary({
+    status,
+    reload: async () => {
+      const next = complete(await mustLoad(options.config));
+      if (next.hash === config.hash) return config.hash;
+      config = next;
+      await inbound.applyConfig();
+      scheduler.applyConfig();
+      return config.hash;
+    },
+    metrics: () => registry.getMetricsAsJSON(),
+    "queue-summary": () => queue.summary(Date.now()),
+    "queue-get": async (request: { id: string }) => (await queue.get(request.id)) ?? null,
+    "queue-list": (request: { limit: number; after?: string }) => queue.list(request),
+    drain: async (request: { deadlineMs: number }) => {
+      draining = true;
+      // Deliveries go on while sessions end; both share the one deadline.
+      await Promise.all([inbound.drain(request.deadlineMs), scheduler.drain(request.deadlineMs)]);
+      delivering.close();
+      await queue.close();
+      log.info({}, "drained");
+      setImmediate(() => process.exit(0));
+      return true;
+    },
+  });
+
+  const shared: SharedState = {
+    acquire: (key, limit) => primary.call<boolean>("acquire", { key, limit }, 2000),
+    release: async (key) => void (await primary.call("release", { key }, 2000)),
+    add: (key, amount, windowMs) => primary.call<number>("add", { key, amount, windowMs }, 2000),
+  };
+
+  const inbound = await startListeners({
+    config: () => config,
+    queue,
+    onAccepted: (message) => scheduler.submit(message),
+    addresses: options.listen,
+    portOffset: options.portOffset,
+    log,
+    shared,
+    resolver: { reverse: (address) => reverseName(address) },
+  });
+
+  // A signal to the whole process group (a terminal's Ctrl-C) reaches us too; the primary says what to do.
+  process.on("SIGINT", () => undefined);
+  process.on("SIGTERM", () => undefined);
+
+  const watchQueue = async (): Promise<void> => {
+    if (queue.unavailable()?.reason === "failed") {
+      failedSinceMs ??= Date.now();
+      if (Date.now() - failedSinceMs > FAILED_GRACE_MS) {
+        log.fatal({ reason: queue.unavailable()?.message }, "the queue failed; ending so that a new start recovers it");
+        process.exit(EX_TEMPFAIL);
+      }
+      return;
+    }
+    const summary = await queue.summary(Date.now());
+    for (const [state, count] of Object.entries(summary.messages)) queueMessages.set({ state }, count);
+    queueRecipients.set(summary.recipients);
+    queueBytes.set(summary.bytes);
+    queueOldestSeconds.set(summary.oldestMs / 1000);
+  };
+  setInterval(() => {
+    if (!draining) watchQueue().catch((cause: unknown) => log.warn({ reason: String(cause) }, "queue totals not available"));
+  }, SUMMARY_INTERVAL_MS);
+  await watchQueue();
+
+  await primary.call("status", status());
+  log.info({ hash: config.hash, listening: inbound.ports(), pid: process.pid }, "shard ready");
+}
