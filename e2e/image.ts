@@ -31,7 +31,7 @@ function productionModules(): string {
 export async function buildProductImage(): Promise<string> {
   const context = mkdtempSync(join(tmpdir(), "packetboat-image-"));
   try {
-    for (const name of ["package.json", "package-lock.json", "crds", "operator", "server", "Containerfile", ".containerignore"]) {
+    for (const name of ["package.json", "package-lock.json", "crds", "operator", "server", "Containerfile", ".containerignore", "LICENSE"]) {
       cpSync(join(root, name), join(context, name), { recursive: true });
     }
     cpSync(productionModules(), join(context, "node_modules"), { recursive: true, verbatimSymlinks: true });
