@@ -22,8 +22,12 @@ export interface DeliveryJob {
 /** What was at fault: decides who else is touched by it. */
 export type FailureScope = "recipient" | "message" | "host" | "destination";
 
-export type DeliveryOutcome = { readonly recipient: number; readonly remoteHost?: string; readonly tls?: string } & (
-  | { readonly kind: "delivered"; readonly reply: Reply }
+export type DeliveryOutcome = {
+  readonly recipient: number;
+  readonly remoteHost?: string;
+  readonly tls?: string;
+} /** reportsItself: the peer took over the sender's NOTIFY wishes (it offers DSN), so we write no success report. RFC 3461 §5.2.2. */ & (
+  | { readonly kind: "delivered"; readonly reply: Reply; readonly reportsItself?: boolean }
   | { readonly kind: "failed"; readonly reply: Reply; readonly scope: FailureScope }
 );
 

@@ -18,7 +18,10 @@ async function confirmed(address: string): Promise<string | undefined> {
     const names = await system.reverse(address);
     for (const name of names.slice(0, 3)) {
       if (name === "localhost" && (address === "127.0.0.1" || address === "::1")) return name;
-      const leadsTo: readonly string[] = await (address.includes(":") ? system.resolve6(name) : system.resolve4(name)).catch(() => []);
+      const leadsTo: readonly string[] = await (address.includes(":")
+        ? system.resolve6(name)
+        : system.resolve4(name)
+      ).catch(() => []);
       if (leadsTo.includes(address)) return name.toLowerCase();
     }
   } catch {

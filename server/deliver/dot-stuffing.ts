@@ -1,0 +1,67 @@
+/**
+ * Transparency: the message as DATA sends it.
+ *
+ * Between the queue's bytes and the socket. A dot that begins a line is doubled; the end is CRLF dot CRLF. Stored content has CRLF only; should
+ * a bare CR or LF ever get here it becomes CRLF, so that nothing we send can be read as two messages. Works on whole chunks with `indexOf`,
+ * copies nothing, keeps only the last byte between chunks. Pure. RFC 5321 §4.5.2 (transparency), §2.3.8 (bare CR and LF forbidden).
+ */
+const CR = 0x0d;
+const LF = 0x0a;
+const DOT = 0x2e;
+const insertedCr = Buffer.from("\r");
+const insertedLf = Buffer.from("\n");
+const insertedDot = Buffer.from(".");
+
+export class DotStuffing {
+  /** The start of the message is the start of a line. */
+  #last = LF;
+
+  /** The chunk with what must be inserted, as pieces in order. */
+  push(chunk: Buffer): readonly Buffer[] {
+    if (chunk.length === 0) return [];
+    const pieces: Buffer[] = [];
+    let start = 0;
+    const insertAt = (at: number, what: Buffer): void => {
+      if (at > start) pieces.push(chunk.subarray(start, at));
+      pieces.push(what);
+      start = at;
+    };
+
+    const first = chunk[0];
+    let atLineStart = this.#last === LF;
+    if (this.#last === CR && first !== LF) {
+      insertAt(0, insertedLf);
+      atLineStart = true;
+    }
+    if (first === DOT && atLineStart) insertAt(0, insertedDot);
+    if (first === LF && this.#last !== CR) insertAt(0, insertedCr);
+
+    let position = 0;
+    let lf = chunk.indexOf(LF);
+    let cr = chunk.indexOf(CR);
+    while (lf >= 0 || cr >= 0) {
+      if (cr >= 0 && (lf < 0 || cr < lf - 1)) {
+        // A bare CR. As the last byte it is judged with the next chunk.
+        position = cr + 1;
+        if (position === chunk.length) break;
+        insertAt(position, insertedLf);
+      } else {
+        if (lf > 0 && cr !== lf - 1) insertAt(lf, insertedCr);
+        position = lf + 1;
+      }
+      if (chunk[position] === DOT) insertAt(position, insertedDot);
+      if (lf >= 0 && lf < position) lf = chunk.indexOf(LF, position);
+      if (cr >= 0 && cr < position) cr = chunk.indexOf(CR, position);
+    }
+    this.#last = chunk[chunk.length - 1] ?? LF;
+    if (pieces.length === 0) return [chunk];
+    if (start < chunk.length) pieces.push(chunk.subarray(start));
+    return pieces;
+  }
+
+  /** What ends the message: only what is missing of CRLF, then the dot. */
+  end(): Buffer {
+    if (this.#last === LF) return Buffer.from(".\r\n");
+    return Buffer.from(this.#last === CR ? "\n.\r\n" : "\r\n.\r\n");
+  }
+}

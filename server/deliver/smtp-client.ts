@@ -1,0 +1,185 @@
+/**
+ * The SMTP client of the library, with what it keeps to itself brought out: the only file that knows nodemailer.
+ *
+ * Below `session.ts`. Adds to SMTPConnection: every reply kept by recipient (RCPT, and LMTP's after the dot), parameters for each recipient, a
+ * look at the peer's key before anything is said over TLS, and a data path on whole buffers. Behaviour that it builds on is pinned by
+ * `smtp.test.ts` and `tls.test.ts`; a new version of the library is taken only when they pass.
+ * RFC 5321 §4.1.1, RFC 2033 §4.2, RFC 3207 §6, RFC 2920.
+ */
+import type { Socket } from "node:net";
+import { Writable } from "node:stream";
+import type { TLSSocket } from "node:tls";
+import SMTPConnection, { type SMTPConnectionOptions } from "nodemailer/lib/smtp-connection";
+import type { Reply } from "../reply.ts";
+import { DotStuffing } from "./dot-stuffing.ts";
+import { parsePeerReply } from "./peer-reply.ts";
+import type { SessionFailure } from "./session.ts";
+
+/** Asked once TLS stands: why this peer is not the one. */
+export type RefusePeer = (socket: TLSSocket) => string | undefined;
+
+export interface Mail {
+  readonly sender: string;
+  /** Behind the path, e.g. `SIZE=100 BODY=8BITMIME`. */
+  readonly parameters: readonly string[];
+  readonly recipients: readonly { readonly address: string; readonly parameters: readonly string[] }[];
+  readonly content: Buffer | AsyncIterable<Buffer>;
+}
+
+export interface MailReplies {
+  mail: Reply | undefined;
+  /** In the order of the recipients; shorter when the session ended before. */
+  readonly rcpt: Reply[];
+  data: Reply | undefined;
+  /** SMTP: one. LMTP: one for each recipient accepted, in order. */
+  readonly final: Reply[];
+  /** The end of data went out: from here on the message may have been taken, whatever we hear. */
+  dataEnded: boolean;
+  /** The session ended or the content could not be read, before all replies were in. */
+  failure: SessionFailure | undefined;
+}
+
+/** What SMTPConnection keeps to itself and we build on: version 10.6. */
+interface Inherited {
+  _socket: Socket;
+  _responseActions: ((this: unknown, reply: string) => void)[];
+  _supportedExtensions: string[];
+  _maxAllowedSize: number;
+  _currentDataStream: unknown;
+  _envelope: { readonly accepted: readonly string[] };
+  _sendCommand(line: string, logged?: string): void;
+  _actionMAIL(reply: string, callback: unknown): void;
+  _actionRCPT(reply: string, callback: unknown): void;
+  _actionDATA(reply: string, callback: unknown): void;
+  _upgradeConnection(callback: (error: Error | null, secured?: boolean) => void): void;
+}
+const inherited = SMTPConnection.prototype as unknown as Inherited;
+
+export class Client extends SMTPConnection {
+  replies: MailReplies = noReplies();
+  sending: Mail | undefined;
+  readonly refusePeer: RefusePeer | undefined;
+  finalMs: number;
+  #parametersOfNextRecipient = 0;
+
+  constructor(options: SMTPConnectionOptions, refusePeer: RefusePeer | undefined, finalMs: number) {
+    super(options);
+    this.refusePeer = refusePeer;
+    this.finalMs = finalMs;
+  }
+
+  get inner(): Inherited {
+    return this as unknown as Inherited;
+  }
+
+  begin(mail: Mail): MailReplies {
+    this.sending = mail;
+    this.replies = noReplies();
+    this.#parametersOfNextRecipient = 0;
+    return this.replies;
+  }
+
+  _upgradeConnection(callback: (error: Error | null, secured?: boolean) => void): void {
+    inherited._upgradeConnection.call(this, (error: Error | null, secured?: boolean) => {
+      const refusal = error === null ? this.refusePeer?.(this.inner._socket as TLSSocket) : undefined;
+      callback(refusal === undefined ? error : new Error(refusal), secured);
+    });
+  }
+
+  _sendCommand(line: string, logged?: string): void {
+    const parameters = line.startsWith("MAIL FROM:") ? (this.sending?.parameters ?? []) : [];
+    inherited._sendCommand.call(this, [line, ...parameters].join(" "), logged);
+  }
+
+  /** Called by the library once for each RCPT, in order. */
+  _getDsnRcptToArgs(): string {
+    const parameters = this.sending?.recipients[this.#parametersOfNextRecipient++]?.parameters ?? [];
+    return parameters.map((parameter) => ` ${parameter}`).join("");
+  }
+
+  _actionMAIL(reply: string, callback: unknown): void {
+    this.replies.mail = parsePeerReply(reply);
+    inherited._actionMAIL.call(this, reply, callback);
+  }
+
+  _actionRCPT(reply: string, callback: unknown): void {
+    this.replies.rcpt.push(parsePeerReply(reply));
+    inherited._actionRCPT.call(this, reply, callback);
+  }
+
+  _actionDATA(reply: string, callback: unknown): void {
+    this.replies.data = parsePeerReply(reply);
+    inherited._actionDATA.call(this, reply, callback);
+  }
+
+  /** The library's data path walks byte by byte and joins the LMTP replies; ours does neither. */
+  _createSendStream(callback: (error: Error | null, reply?: string) => void): unknown {
+    const replies = this.replies;
+    const expected = this.options.lmtp === true ? this.inner._envelope.accepted.length : 1;
+    for (let number = 1; number <= expected; number++) {
+      this.inner._responseActions.push((reply) => {
+        replies.final.push(parsePeerReply(reply));
+        if (number === expected) callback(null, reply);
+      });
+    }
+    const socket = this.inner._socket;
+    const ended = (): void => {
+      replies.dataEnded = true;
+      socket.setTimeout(this.finalMs);
+    };
+    return Buffer.isBuffer(this.sending?.content) ? new WholeData(socket, ended) : dataStream(socket, ended);
+  }
+}
+
+const noReplies = (): MailReplies => ({
+  mail: undefined,
+  rcpt: [],
+  data: undefined,
+  final: [],
+  dataEnded: false,
+  failure: undefined,
+});
+
+/** A message that is in memory: stuffed and written at once, one segment where it fits. */
+class WholeData {
+  outByteCount = 0;
+  readonly #socket: Socket;
+  readonly #ended: () => void;
+  readonly #stuffing = new DotStuffing();
+
+  constructor(socket: Socket, ended: () => void) {
+    this.#socket = socket;
+    this.#ended = ended;
+    socket.cork();
+  }
+
+  write(content: Buffer): void {
+    for (const piece of this.#stuffing.push(content)) this.#socket.write(piece);
+  }
+
+  end(): void {
+    this.#socket.write(this.#stuffing.end());
+    this.#socket.uncork();
+    this.#ended();
+  }
+}
+
+/** A message that streams: a chunk is taken when the one before has left. */
+function dataStream(socket: Socket, ended: () => void): Writable {
+  const stuffing = new DotStuffing();
+  return new Writable({
+    highWaterMark: 1,
+    write(chunk: Buffer, _encoding, done) {
+      const pieces = stuffing.push(chunk);
+      socket.cork();
+      for (const piece of pieces.slice(0, -1)) socket.write(piece);
+      socket.write(pieces.at(-1) ?? Buffer.alloc(0), () => done());
+      socket.uncork();
+    },
+    final(done) {
+      socket.write(stuffing.end());
+      ended();
+      done();
+    },
+  });
+}

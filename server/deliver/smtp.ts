@@ -1,0 +1,276 @@
+/**
+ * Delivery by SMTP and LMTP: which session, and what to do when a host fails.
+ *
+ * Called by `create.ts` for one job. A kept session first; else the next hops in order, each with the TLS the policy asks for; where TLS was only
+ * an opportunity and its handshake failed, the same host once more in plaintext. A host that fails before it had the whole message gives way to
+ * the next; the last reply stands for all. Promises an outcome for every recipient within the job's signal; never throws.
+ * RFC 5321 §5.1, RFC 7435 (opportunistic TLS), RFC 4954 §4 (AUTH).
+ */
+import ipaddr from "ipaddr.js";
+import type { Resolver } from "../dns/resolver.ts";
+import { tlsErrors, tlsSessions } from "../observe/metrics.ts";
+import type { QueuedRecipient } from "../queue/queue.ts";
+import type { Reply } from "../reply.ts";
+import { endpointText, openSocket } from "./connect.ts";
+import type { DeliveryJob, DeliveryOutcome, DeliveryReport, FailureScope } from "./deliver.ts";
+import { type NextHop, nextHops } from "./next-hops.ts";
+import { Session, type SessionFailure, type SessionTimeouts } from "./session.ts";
+import type { SessionCache } from "./session-cache.ts";
+import { requirementFor, sessionTls, type TlsRequirement } from "./tls-requirement.ts";
+import { interpret, isSpeakable, mailFor, type RecipientOutcome } from "./transaction.ts";
+
+export interface SmtpContext {
+  readonly resolver: Resolver;
+  readonly cache: SessionCache;
+  readonly connectMs: number;
+  readonly timeouts: SessionTimeouts;
+}
+
+/** Up to here a message is held in memory and sent in one piece; longer ones stream. */
+const wholeBytes = 262_144;
+/** A session idle for longer is asked with RSET before a message is put on it. */
+const trustedIdleMs = 500;
+
+export async function deliverBySmtp(context: SmtpContext, job: DeliveryJob): Promise<DeliveryReport> {
+  return await new SmtpDelivery(context, job).run();
+}
+
+class SmtpDelivery {
+  readonly #context: SmtpContext;
+  readonly #job: DeliveryJob;
+  readonly #lmtp: boolean;
+  readonly #outcomes = new Map<number, DeliveryOutcome>();
+  #connectMs = 0;
+  #transmitMs = 0;
+  #lastReply: Reply = { code: 451, enhanced: "4.4.1", text: "No mail server answered" };
+  #lastHost: string | undefined;
+
+  constructor(context: SmtpContext, job: DeliveryJob) {
+    this.#context = context;
+    this.#job = job;
+    this.#lmtp = job.transport.delivery.kind === "lmtp" || job.transport.delivery.kind === "lmtp-socket";
+  }
+
+  async run(): Promise<DeliveryReport> {
+    const { config, transport, message } = this.#job;
+    for (const recipient of this.#job.recipients) {
+      if (!isSpeakable(recipient.address))
+        this.#fail(recipient, { code: 501, enhanced: "5.1.3", text: "Bad recipient address syntax" }, "recipient");
+    }
+    const required = requirementFor(config, transport, { requireTls: message.envelope.requireTls });
+    if (required.kind === "refused") return this.#report(required.reply, "destination");
+    const { requirement } = required;
+    const key = `${transport.destination} ${config.server.outbound.heloName} ${requirement.key}`;
+
+    await this.#overKeptSessions(key);
+    if (this.#left().length === 0) return this.#report();
+
+    const connectedFromMs = performance.now();
+    const next = await nextHops(config, this.#context.resolver, transport);
+    this.#connectMs += performance.now() - connectedFromMs;
+    if (next.kind === "none") return this.#report(next.reply, "destination");
+    for (const hop of next.hops) {
+      if (this.#job.signal.aborted) break;
+      const session = await this.#connect(hop, requirement);
+      if (session !== undefined) await this.#transact(session, key);
+      if (this.#left().length === 0) break;
+    }
+    return this.#report(this.#lastReply, "host");
+  }
+
+  /** What an earlier delivery left open. A peer that hung up meanwhile is no failure: the next one is tried, at last a new connection. */
+  async #overKeptSessions(key: string): Promise<void> {
+    for (let kept = this.#context.cache.take(key); kept !== undefined; kept = this.#context.cache.take(key)) {
+      const { session } = kept;
+      const stillThere =
+        !session.needsReset && kept.idleMs < trustedIdleMs
+          ? true
+          : await this.#abortable(session, () => session.reset());
+      if (!stillThere) {
+        session.destroy();
+        continue;
+      }
+      const unanswered = await this.#transact(session, key);
+      if (!unanswered) return;
+    }
+  }
+
+  async #connect(hop: NextHop, requirement: TlsRequirement): Promise<Session | undefined> {
+    const startedMs = performance.now();
+    let opened = await this.#open(hop, requirement, false);
+    if (!(opened instanceof Session) && opened.step === "tls") {
+      tlsErrors.inc({ direction: "outbound" });
+      // RFC 7435 §3: opportunistic security prefers cleartext to no mail. In a new connection: this one is in an unknown state.
+      if (requirement.level === "May" && !hop.implicitTls) opened = await this.#open(hop, requirement, true);
+    }
+    this.#lastHost = hostText(hop);
+    this.#connectMs += performance.now() - startedMs;
+    if (opened instanceof Session) {
+      if (opened.tls !== undefined)
+        tlsSessions.inc({ direction: "outbound", protocol: opened.tls.split(" ")[0] ?? "TLS" });
+      return opened;
+    }
+    this.#lastReply = opened.reply;
+    return undefined;
+  }
+
+  async #open(hop: NextHop, requirement: TlsRequirement, withoutTls: boolean): Promise<Session | SessionFailure> {
+    const { config, signal } = this.#job;
+    const socket = await openSocket(hop.endpoint, hop.names.host, this.#context.connectMs, signal);
+    if ("code" in socket) return { step: "lost", reply: socket };
+    const tls = sessionTls(config, requirement, hop.names);
+    const opening = Session.open({
+      socket,
+      host: hop.names.host,
+      heloName: config.server.outbound.heloName,
+      lmtp: this.#lmtp,
+      implicitTls: hop.implicitTls,
+      startTls: withoutTls ? "never" : tls.startTls,
+      tls: tls.options,
+      ...(tls.refusePeer === undefined ? {} : { refusePeer: tls.refusePeer }),
+      timeouts: this.#context.timeouts,
+    });
+    const onAbort = (): void => void socket.destroy();
+    signal.addEventListener("abort", onAbort, { once: true });
+    try {
+      const session = await opening;
+      return session instanceof Session ? ((await this.#login(session, hop, requirement)) ?? session) : session;
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+    }
+  }
+
+  /** Undefined when there is nothing to log in for, or it succeeded. Our credentials are our trouble: always temporary. */
+  async #login(session: Session, hop: NextHop, requirement: TlsRequirement): Promise<SessionFailure | undefined> {
+    const { delivery } = this.#job.transport;
+    const name = delivery.kind === "smtp" ? delivery.credentials : undefined;
+    if (name === undefined) return undefined;
+    const refuse = (text: string): SessionFailure => {
+      session.destroy();
+      return { step: "login", reply: { code: 454, enhanced: "4.7.0", text: `${hop.names.host}: ${text}` } };
+    };
+    const credentials = this.#job.config.credentials.get(name);
+    if (credentials === undefined) return refuse("credentials for it are missing");
+    const private_ =
+      session.secure ||
+      requirement.level === "None" ||
+      (hop.endpoint.kind === "tcp" && isLoopback(hop.endpoint.address));
+    if (!private_) return refuse("will not send credentials without TLS");
+    if (!session.offersLogin) return refuse("server does not offer AUTH");
+    const failure = await session.login(credentials.username, credentials.password);
+    return failure === undefined
+      ? undefined
+      : refuse(`authentication failed; server said: ${failure.reply.code} ${failure.reply.text}`);
+  }
+
+  /** True when the session turned out to be dead before it heard anything: nothing was decided. */
+  async #transact(session: Session, key: string): Promise<boolean> {
+    const startedMs = performance.now();
+    const { message } = this.#job;
+    const recipients = this.#left();
+    const tls = session.tls;
+    const host = session.remoteAddress === undefined ? session.host : `${session.host}[${session.remoteAddress}]`;
+    this.#lastHost = host;
+    const settle = (number: number, outcome: RecipientOutcome, dsn: boolean): void => {
+      this.#outcomes.set(number, {
+        recipient: number,
+        remoteHost: host,
+        ...(tls === undefined ? {} : { tls }),
+        ...outcome,
+        ...(outcome.kind === "delivered" && dsn ? { reportsItself: true } : {}),
+      });
+    };
+    let content: Awaited<ReturnType<typeof openContent>>;
+    try {
+      content = await openContent(this.#job);
+    } catch {
+      // Corrupt or unreadable spool: ours, and the same at every host.
+      for (const { number } of recipients)
+        settle(number, { kind: "failed", reply: unreadable, scope: "message" }, false);
+      this.#context.cache.give(key, session);
+      return false;
+    }
+    const said = mailFor(session, message.envelope, message.size, recipients, content);
+    if (said.kind === "refused") {
+      for (const { number } of recipients)
+        settle(number, { kind: "failed", reply: said.reply, scope: "message" }, false);
+      await content.dispose();
+      this.#context.cache.give(key, session);
+      return false;
+    }
+    const replies = await this.#abortable(session, () => session.send(said.mail));
+    await content.dispose();
+    const result = interpret(replies, said.recipients, this.#lmtp, session.host);
+    const dsn = session.supports("DSN") && !this.#lmtp;
+    for (const [number, outcome] of result.outcomes) settle(number, outcome, dsn);
+    if (result.hostFailure !== undefined) this.#lastReply = result.hostFailure;
+    if (replies.failure === undefined && session.usable && result.hostFailure === undefined)
+      this.#context.cache.give(key, session);
+    else session.destroy();
+    this.#transmitMs += performance.now() - startedMs;
+    return result.unanswered;
+  }
+
+  async #abortable<T>(session: Session, work: () => Promise<T>): Promise<T> {
+    const { signal } = this.#job;
+    const onAbort = (): void => session.destroy();
+    signal.addEventListener("abort", onAbort, { once: true });
+    try {
+      const working = work();
+      if (signal.aborted) onAbort();
+      return await working;
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+    }
+  }
+
+  #left(): readonly QueuedRecipient[] {
+    return this.#job.recipients.filter(({ number }) => !this.#outcomes.has(number));
+  }
+
+  #fail(recipient: QueuedRecipient, reply: Reply, scope: FailureScope): void {
+    const remoteHost = this.#lastHost === undefined ? {} : { remoteHost: this.#lastHost };
+    this.#outcomes.set(recipient.number, { recipient: recipient.number, kind: "failed", reply, scope, ...remoteHost });
+  }
+
+  #report(reply: Reply = this.#lastReply, scope: FailureScope = "host"): DeliveryReport {
+    for (const recipient of this.#left()) this.#fail(recipient, reply, scope);
+    const outcomes = this.#job.recipients.flatMap(({ number }) => this.#outcomes.get(number) ?? []);
+    return { outcomes, connectMs: this.#connectMs, transmitMs: this.#transmitMs };
+  }
+}
+
+const unreadable: Reply = { code: 451, enhanced: "4.3.0", text: "Queued message could not be read" };
+
+const hostText = ({ names, endpoint }: NextHop): string =>
+  endpoint.kind === "tcp" ? `${names.host}[${endpoint.address}]` : endpointText(endpoint);
+
+/** A small message whole, a long one as a stream whose first chunk has been looked at. */
+async function openContent(
+  job: DeliveryJob,
+): Promise<{ readonly data: Buffer | AsyncIterable<Buffer>; readonly head: Buffer; dispose(): Promise<void> }> {
+  const chunks = job.content()[Symbol.asyncIterator]();
+  const first: Buffer[] = [];
+  if (job.message.size <= wholeBytes) {
+    for (let next = await chunks.next(); next.done !== true; next = await chunks.next()) first.push(next.value);
+    const data = first.length === 1 && first[0] !== undefined ? first[0] : Buffer.concat(first);
+    return { data, head: data, dispose: () => Promise.resolve() };
+  }
+  const head = await chunks.next();
+  if (head.done === true) return { data: Buffer.alloc(0), head: Buffer.alloc(0), dispose: () => Promise.resolve() };
+  async function* all(start: Buffer): AsyncGenerator<Buffer> {
+    yield start;
+    for (let next = await chunks.next(); next.done !== true; next = await chunks.next()) yield next.value;
+  }
+  return {
+    data: all(head.value),
+    head: head.value,
+    async dispose() {
+      await chunks.return?.();
+    },
+  };
+}
+
+function isLoopback(address: string): boolean {
+  return ipaddr.isValid(address) && ipaddr.process(address).range() === "loopback";
+}

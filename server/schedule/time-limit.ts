@@ -1,0 +1,53 @@
+/**
+ * The watchdog of a delivery: whatever happens inside it, an outcome for every recipient within its time.
+ *
+ * Between the scheduler and Deliver. A delivery gets ten minutes and what its size takes at 8 KiB a second; then it is aborted, and a moment later
+ * given up, so that one that hangs does not keep its place for ever. Never rejects: an exception is a bug, is logged, and the mail waits.
+ */
+import type { Deliver, DeliveryJob, DeliveryReport } from "../deliver/deliver.ts";
+import type { Log } from "../observe/log.ts";
+
+const slowestBytesPerMs = 8;
+/** Between the abort of a delivery and giving up on it. */
+export const graceMs = 5000;
+
+export async function deliverInTime(
+  deliver: Deliver,
+  job: DeliveryJob,
+  controller: AbortController,
+  log: Log,
+  deliveryMs = 600_000,
+): Promise<DeliveryReport> {
+  const deadline = setTimeout(
+    () => controller.abort(new Error("delivery took too long")),
+    deliveryMs + job.message.size / slowestBytesPerMs,
+  );
+  let grace: NodeJS.Timeout | undefined;
+  const hung = new Promise<DeliveryReport>((resolve) => {
+    const giveUp = (): void => {
+      grace = setTimeout(() => resolve(failed(job, "delivery took too long and was cut off")), graceMs);
+    };
+    controller.signal.addEventListener("abort", giveUp, { once: true });
+  });
+  try {
+    return await Promise.race([deliver(job), hung]);
+  } catch (error) {
+    log.error({ event: "delivery-bug", id: job.message.id, error: String(error) });
+    return failed(job, "internal error during delivery");
+  } finally {
+    clearTimeout(deadline);
+    clearTimeout(grace);
+  }
+}
+
+const failed = (job: DeliveryJob, text: string): DeliveryReport => ({
+  outcomes: job.recipients.map(({ number }) => ({
+    recipient: number,
+    kind: "failed" as const,
+    scope: "host" as const,
+    reply: { code: 451, enhanced: "4.4.2", text },
+  })),
+  connectMs: 0,
+  // Something was reached: this says nothing about whether the next dial would be answered.
+  transmitMs: 1,
+});
