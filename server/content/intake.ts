@@ -1,0 +1,176 @@
+/**
+ * Intake: one message on its way from the decoder into the queue.
+ *
+ * Stands between DATA and the queue's commit. Holds at most the header in memory; the body streams to the writer, slice by slice, with the writer's
+ * back-pressure. A fault (bare CR or LF, NUL, size, header, hops) stops the writing at once, the rest is read and forgotten, and `finish` says which
+ * it was. Whatever happens the writer is either committed or aborted, once. A client that vanishes before the end aborts; after the final dot nothing does.
+ * RFC 5321 §6.3 (loops by Received count), RFC 1870 §6.3 (size while receiving).
+ */
+import type { Envelope, MessageWriter, Origin, QueuedMessage } from "../queue/queue.ts";
+import { DataDecoder } from "./data-decoder.ts";
+import { HeaderCollector, type HeaderSummary, readHeader } from "./header.ts";
+
+/** More hops than this is a loop: RFC 5321 §6.3 asks for at least 100, every MTA in use counts 50 (Postfix hopcount_limit). */
+export const MAX_HOPS = 50;
+/** Bound of a header where the configuration has none. */
+const UNLIMITED_HEADER_BYTES = 1_048_576;
+/** Slices up to this size are joined into one write: a promise costs more than copying them. */
+const JOIN_BYTES = 65_536;
+
+export type IntakeFault = "bare-newline" | "nul-byte" | "message-too-large" | "header-too-large" | "too-many-hops";
+export type IntakeResult =
+  | { readonly kind: "queued"; readonly message: QueuedMessage; readonly header: HeaderSummary }
+  | { readonly kind: "discarded"; readonly size: number }
+  | { readonly kind: "fault"; readonly fault: IntakeFault }
+  | { readonly kind: "failed"; readonly error: unknown };
+
+export interface IntakeOptions {
+  /** undefined: the message is to be thrown away (access rule Discard). */
+  readonly writer: MessageWriter | undefined;
+  /** 0: no limit. */
+  readonly messageBytes: number;
+  readonly headerBytes: number;
+  /** Fields to put above the header. */
+  readonly top: (header: HeaderSummary) => string;
+}
+
+export class Intake {
+  readonly #decoder = new DataDecoder();
+  #collector: HeaderCollector | undefined = new HeaderCollector();
+  #header: HeaderSummary | undefined;
+  readonly #options: IntakeOptions;
+  #size = 0;
+  #fault: IntakeFault | undefined;
+  #error: { readonly cause: unknown } | undefined;
+  #pending: Promise<void> | undefined;
+  #settled = false;
+
+  constructor(options: IntakeOptions) {
+    this.#options = options;
+  }
+
+  /** Octets of the message so far, as the client sent it. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Wait for this before feeding more; undefined when there is nothing to wait for. */
+  get pending(): Promise<void> | undefined {
+    return this.#pending;
+  }
+
+  /** Twice the limit has come: this client does not stop by itself. */
+  get isHopeless(): boolean {
+    return this.#options.messageBytes > 0 && this.#size > 2 * this.#options.messageBytes + JOIN_BYTES;
+  }
+
+  /** Answers how many bytes of the chunk were data once the end has come, else -1. */
+  feed(chunk: Buffer): number {
+    const pieces: Buffer[] = [];
+    const end = this.#decoder.feed(chunk, pieces);
+    this.#fault ??= this.#decoder.fault;
+    let size = 0;
+    for (const piece of pieces) size += piece.length;
+    this.#size += size;
+    if (this.#options.messageBytes > 0 && this.#size > this.#options.messageBytes) this.#fault ??= "message-too-large";
+    if (this.#isUseless()) this.#abort();
+    else if (size > 0) {
+      // Many small slices (a message full of dots) or little altogether: one buffer.
+      const joined =
+        pieces.length > 1 && (size <= JOIN_BYTES || pieces.length > 64) ? [Buffer.concat(pieces, size)] : pieces;
+      for (const piece of joined) this.#take(piece);
+    }
+    return end;
+  }
+
+  #isUseless(): boolean {
+    return this.#fault !== undefined || this.#error !== undefined;
+  }
+
+  #take(piece: Buffer): void {
+    if (this.#collector === undefined) {
+      this.#write(piece);
+      return;
+    }
+    const whole = this.#collector.take(piece);
+    const limit = this.#options.headerBytes > 0 ? this.#options.headerBytes : UNLIMITED_HEADER_BYTES;
+    if (this.#collector.size > limit) {
+      this.#fault ??= "header-too-large";
+      this.#abort();
+    } else if (whole !== undefined) this.#begin(whole.header, whole.body);
+  }
+
+  /** The header is complete: judge it, put ours above it. */
+  #begin(header: Buffer, body: Buffer): void {
+    this.#collector = undefined;
+    const summary = readHeader(header);
+    this.#header = summary;
+    if (summary.received > MAX_HOPS) {
+      this.#fault ??= "too-many-hops";
+      this.#abort();
+      return;
+    }
+    const parts = [Buffer.from(this.#options.top(summary)), header.subarray(0, summary.fieldsEnd)];
+    // RFC 5322 §2.1: an empty line separates header and body, also where the client's text began without one.
+    const rest = header.subarray(summary.fieldsEnd);
+    if (rest[0] !== 13) parts.push(Buffer.from("\r\n"));
+    parts.push(rest);
+    if (body.length <= JOIN_BYTES) parts.push(body);
+    this.#write(Buffer.concat(parts));
+    if (body.length > JOIN_BYTES) this.#write(body);
+  }
+
+  #write(data: Buffer): void {
+    const { writer } = this.#options;
+    if (writer === undefined || data.length === 0 || this.#isUseless()) return;
+    const written = writer.write(data).catch((error: unknown) => {
+      this.#error ??= { cause: error };
+    });
+    const before = this.#pending;
+    const all = before === undefined ? written : before.then(() => written);
+    this.#pending = all;
+    void all.then(() => {
+      if (this.#pending === all) this.#pending = undefined;
+    });
+  }
+
+  /** The final dot has come. `commit` says what to store it as. */
+  async finish(commit: { readonly envelope: Envelope; readonly origin: Origin }): Promise<IntakeResult> {
+    if (this.#collector !== undefined && !this.#isUseless()) {
+      const header = this.#collector.all();
+      this.#begin(header, Buffer.alloc(0));
+    }
+    while (this.#pending !== undefined) await this.#pending;
+    const { writer } = this.#options;
+    const header = this.#header;
+    if (this.#fault !== undefined) {
+      this.#abort();
+      return { kind: "fault", fault: this.#fault };
+    }
+    if (this.#error !== undefined || header === undefined) {
+      this.#abort();
+      return { kind: "failed", error: this.#error?.cause };
+    }
+    if (writer === undefined) return { kind: "discarded", size: this.#size };
+    this.#settled = true;
+    try {
+      return { kind: "queued", message: await writer.commit(commit.envelope, commit.origin, { claim: true }), header };
+    } catch (error) {
+      return { kind: "failed", error };
+    }
+  }
+
+  /** The client went away before the end. */
+  cancel(): void {
+    this.#error ??= { cause: new Error("the client closed the connection before the end of data") };
+    this.#abort();
+  }
+
+  #abort(): void {
+    if (this.#settled) return;
+    this.#settled = true;
+    this.#collector = undefined;
+    // A failing abort leaves nothing worse behind than an uncommitted message, which the queue forgets by itself.
+    this.#options.writer?.abort().catch(() => undefined);
+  }
+}

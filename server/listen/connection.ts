@@ -1,0 +1,280 @@
+/**
+ * The adapter to `smtp-server`: the only file that knows that library.
+ *
+ * The library keeps what it is good at: sockets, half-closing, idle timers, line parsing, the STARTTLS upgrade with its retired parser, SNI and PROXY
+ * plumbing. Replaced here: the 100 ms wait before the greeting, the dispatch of commands (Session does it, with our replies), the data mode (content/
+ * does it, without byte loops), the built-in certificate (never used), error events (never thrown). A socket that fails ends its session and nothing else.
+ */
+import type net from "node:net";
+import { TLSSocket } from "node:tls";
+import { SMTPServer } from "smtp-server";
+import { SMTPConnection, type SMTPConnectionOptions } from "smtp-server/lib/smtp-connection.js";
+import { SMTPStream } from "smtp-server/lib/smtp-stream.js";
+import type { SecureContext } from "node:tls";
+import { plainAddress } from "../policy/networks.ts";
+import type { Reply } from "../reply.ts";
+import type { Conversation, DataSink, Wire } from "../session/wire.ts";
+import { handshakeFacts } from "../tls/handshake.ts";
+
+/** RFC 4954 §4.3: 12288 octets for AUTH lines; the session bounds the others. */
+const MAX_LINE_OCTETS = 12_288;
+
+/** Never in a reply: they would split it. */
+// oxlint-disable-next-line no-control-regex
+const control = /[\u0000-\u001f\u007f]/g;
+
+export interface ProtocolOptions {
+  readonly implicitTls: boolean;
+  readonly converse: (wire: Wire) => Conversation;
+  readonly contextFor: (servername: string | undefined) => SecureContext | undefined;
+  readonly onHandshakeError: (error: Error) => void;
+}
+
+type Callback = (error?: Error | null) => void;
+
+/** A bug of ours below the parser: never to be told to the client as a mistake of its own. */
+class SinkError extends Error {}
+
+/** Lines in, or raw data to a sink. */
+class ProtocolStream extends SMTPStream {
+  #sink: DataSink | undefined;
+
+  /** The sink waits for the client's bytes. */
+  get isReceiving(): boolean {
+    return this.#sink !== undefined;
+  }
+
+  receive(sink: DataSink): void {
+    this.#sink = sink;
+    this._dataMode = true;
+  }
+
+  override _feedDataStream(chunk: Buffer, done: Callback): void {
+    const sink = this.#sink;
+    if (sink === undefined || this.isClosed) return done();
+    let end: number;
+    try {
+      end = sink.feed(chunk);
+    } catch (error) {
+      return done(new SinkError("feed", { cause: error }));
+    }
+    if (end < 0) {
+      const { pending } = sink;
+      if (pending === undefined) return done();
+      void pending.then(() => done());
+      return;
+    }
+    this.#sink = undefined;
+    this._dataMode = false;
+    this._remainder = "";
+    const rest = chunk.subarray(end);
+    const resume = (): void => this._write(rest, "buffer", done);
+    sink.ended().then(resume, (error: unknown) => done(new SinkError("ended", { cause: error })));
+  }
+}
+
+class Connection extends SMTPConnection implements Wire {
+  readonly #conversation: Conversation;
+  /** Commands that come before the greeting wait for it. */
+  readonly #greeted: Promise<boolean>;
+  #greet: (welcome: boolean) => void = () => undefined;
+  #welcome = false;
+  #wantsTls = false;
+  #answering = false;
+  #corked = false;
+
+  constructor(server: ProtocolServer, socket: net.Socket, options: SMTPConnectionOptions | null | undefined) {
+    super(server, socket, options);
+    this.remoteAddress = plainAddress(this.remoteAddress);
+    this.#greeted = new Promise((resolve) => {
+      this.#greet = resolve;
+    });
+    this.#conversation = server.protocol.converse(this);
+  }
+
+  override init(): void {
+    if (this._socket.destroyed) return this._onClose();
+    this._setListeners(() => {
+      if (this.remoteAddress === "") return this.close();
+      if (this._socket instanceof TLSSocket) this.#conversation.secured(handshakeFacts(this._socket));
+      this._ready = true;
+      this.#conversation.greet().then(
+        (welcome) => {
+          this.#welcome = welcome;
+          this.#greet(welcome);
+        },
+        () => this.close(),
+      );
+    });
+  }
+
+  override _createParser(): ProtocolStream {
+    const parser = new ProtocolStream({ maxCommandLength: MAX_LINE_OCTETS });
+    parser.oncommand = (command, callback) => this._onCommand(command, callback);
+    // The library's one error is a line beyond the bound; after either, nothing more can be told apart.
+    parser.on("error", (error) => {
+      if (this._upgrading) this.close();
+      else if (error instanceof SinkError) this.#conversation.broken(error.cause);
+      else this.#conversation.lineTooLong();
+    });
+    return parser;
+  }
+
+  override _onCommand(line: Buffer, callback?: () => void): void {
+    const next = callback ?? ((): void => undefined);
+    // What arrived in the clear while the handshake runs is dropped without an answer.
+    if (this._upgrading || this._closing) return next();
+    if (!this.#welcome) {
+      void this.#greeted.then((welcome) => (welcome ? this._onCommand(line, callback) : next()));
+      return;
+    }
+    const done = (): void => {
+      this.#answering = false;
+      if (this.#wantsTls) {
+        this.#wantsTls = false;
+        this.#uncork();
+        this.upgrade(next, () => {
+          if (this._socket instanceof TLSSocket) this.#conversation.secured(handshakeFacts(this._socket));
+        });
+        return;
+      }
+      this._whenWritable(next);
+    };
+    this.#answering = true;
+    const answered = this.#conversation.command(line);
+    if (answered === undefined) return done();
+    answered.then(done, (error: unknown) => this.#conversation.broken(error));
+  }
+
+  // What the session may ask for.
+
+  reply(reply: Reply): void {
+    const lines = reply.text.split("\n");
+    const last = lines.length - 1;
+    const enhanced = reply.enhanced === "" ? "" : `${reply.enhanced} `;
+    // oxlint-disable-next-line no-control-regex
+    const text = lines
+      .map((line, place) => `${reply.code}${place < last ? "-" : " "}${enhanced}${line.replaceAll(control, " ")}\r\n`)
+      .join("");
+    if (!this._upgrading && !this._socket.destroyed && this._socket.writable) {
+      this.#cork();
+      this._socket.write(text);
+    }
+    if (reply.code === 421 || reply.code === 221) this.close();
+  }
+
+  /** Replies to commands that came in one packet leave in one packet. */
+  #cork(): void {
+    if (this.#corked) return;
+    const socket = this._socket;
+    this.#corked = true;
+    socket.cork();
+    process.nextTick(() => this.#uncork(socket));
+  }
+
+  #uncork(socket: net.Socket = this._socket): void {
+    if (!this.#corked) return;
+    this.#corked = false;
+    socket.uncork();
+  }
+
+  receive(sink: DataSink): void {
+    if (!(this._parser instanceof ProtocolStream)) return;
+    this._parser.receive({
+      feed: (chunk) => sink.feed(chunk),
+      get pending() {
+        return sink.pending;
+      },
+      ended: async () => {
+        this.#answering = true;
+        try {
+          await sink.ended();
+        } finally {
+          this.#answering = false;
+        }
+      },
+    });
+  }
+
+  startTls(): void {
+    this.#wantsTls = true;
+  }
+
+  // What the library tells.
+
+  override _onTimeout(): void {
+    if (this._closing || this._upgrading) {
+      this._socket.destroy();
+      return;
+    }
+    // RFC 5321 §4.5.3.2: the client waits for us; its silence is no fault.
+    if (this.#answering || !this.#welcome) return this._armTimeout();
+    this.#conversation.idle();
+  }
+
+  override _onError(error: Error): void {
+    if (this._upgrading) this.#conversation.handshakeFailed(error);
+    this.close();
+    if (!this._socket.destroyed) this._socket.destroy();
+  }
+
+  override _onClose(): void {
+    super._onClose();
+    this.#greet(false);
+    this.#conversation.closed();
+  }
+}
+
+export class ProtocolServer extends SMTPServer {
+  readonly protocol: ProtocolOptions;
+
+  constructor(protocol: ProtocolOptions) {
+    super({
+      secure: protocol.implicitTls,
+      logger: false,
+      disableReverseLookup: true,
+      rejectUnauthorized: false,
+    });
+    this.protocol = protocol;
+    // A socket that is reset before its session exists must not bring the shard down.
+    this.server.on("connection", (socket) => socket.on("error", () => undefined));
+  }
+
+  /** What may change while running: idle time, how many handshakes of implicit TLS may be under way, whether a certificate is asked for. */
+  configure(settings: {
+    readonly idleTimeoutMs: number;
+    readonly connections: number;
+    readonly asksCertificate: boolean;
+  }): void {
+    this.options.socketTimeout = settings.idleTimeoutMs;
+    this.options.maxClients = settings.connections;
+    this.options.requestCert = settings.asksCertificate;
+  }
+
+  override connect(socket: net.Socket, options?: SMTPConnectionOptions | null): void {
+    // A handshake just before ours looks up the context itself; see _resolveSNI and refreshDefault.
+    const connection = new Connection(this, socket, options);
+    this.connections.add(connection);
+    connection.init();
+  }
+
+  /** The library would make a context from a key that everybody knows; ours come from the configuration. */
+  override updateSecureContext(): void {
+    this.secureContext = new Map();
+  }
+
+  /** To call when certificates change. */
+  refreshDefault(): void {
+    const context = this.protocol.contextFor(undefined);
+    if (context === undefined) this.secureContext.delete("*");
+    else this.secureContext.set("*", context);
+  }
+
+  override _resolveSNI(servername: string, callback: (error: Error | null, context?: SecureContext) => void): void {
+    callback(null, this.protocol.contextFor(servername));
+  }
+
+  override _onError(error: Error): void {
+    this.protocol.onHandshakeError(error);
+  }
+}

@@ -1,0 +1,274 @@
+/**
+ * Listeners: the sockets of one shard, kept as the configuration wants them.
+ *
+ * startListeners opens them; applyConfig opens, closes and retunes what changed, without touching sessions that are under way; drain ends it all.
+ * Several shards listen on the same port (SO_REUSEPORT), none of them knows of the others. A listener that cannot be opened is logged and tried again at the
+ * next applyConfig; an address family the host lacks is skipped. RFC 5321 §3.8 (421 when closing).
+ */
+import type { AddressInfo } from "node:net";
+import { PasswordVerifier } from "../auth/verifier.ts";
+import type { Listener, LiveConfig } from "../config/schema.ts";
+import type { Log } from "../observe/log.ts";
+import { tlsErrors } from "../observe/metrics.ts";
+import type { Queue, QueuedMessage } from "../queue/queue.ts";
+import type { StandingOf } from "../route/resolve.ts";
+import { standingOf } from "../route/standing.ts";
+import type { Resolver, SessionPorts } from "../session/ports.ts";
+import { Session } from "../session/session.ts";
+import type { SharedState } from "../session/shared-state.ts";
+import { TlsContexts } from "../tls/contexts.ts";
+import { ProtocolServer } from "./connection.ts";
+
+export interface InboundOptions {
+  /** Always the current one. */
+  readonly config: () => LiveConfig;
+  readonly queue: Queue;
+  readonly onAccepted: (message: QueuedMessage) => void;
+  readonly addresses: readonly string[];
+  readonly portOffset: number;
+  readonly log: Log;
+  readonly shared: SharedState;
+  readonly resolver: Resolver;
+  readonly standingOf?: StandingOf;
+  /** Milliseconds an answer waits after too many mistakes. @default 1000 */
+  readonly errorDelayMs?: number;
+}
+
+export interface BoundPort {
+  readonly listener: string;
+  readonly address: string;
+  readonly port: number;
+}
+
+export interface Inbound {
+  /** The configuration has changed. */
+  applyConfig(): Promise<void>;
+  /** What is listened on now. */
+  ports(): readonly BoundPort[];
+  /** Stop accepting, let transactions end, then close; resolves when all sessions are gone, at the latest after the deadline. */
+  drain(deadlineMs: number): Promise<void>;
+}
+
+/** One socket of one listener. */
+interface Door {
+  readonly listener: string;
+  readonly address: string;
+  /** What cannot change without a new socket. */
+  readonly identity: string;
+  readonly settings: { current: Listener };
+  readonly server: ProtocolServer;
+}
+
+const LISTEN_BACKLOG = 511;
+/** How long drain waits for sockets it has destroyed. */
+const LAST_WAIT_MS = 1000;
+
+const codeOf = (error: unknown): string =>
+  error instanceof Error && "code" in error ? String(error.code) : String(error);
+
+export async function startListeners(options: InboundOptions): Promise<Inbound> {
+  const inbound = new ShardListeners(options);
+  await inbound.applyConfig();
+  return inbound;
+}
+
+class ShardListeners implements Inbound {
+  readonly #options: InboundOptions;
+  readonly #ports: SessionPorts;
+  readonly #tls: TlsContexts;
+  readonly #verifier: PasswordVerifier;
+  readonly #sessions = new Set<Session>();
+  #doors: Door[] = [];
+  #applying: Promise<void> = Promise.resolve();
+  #draining = false;
+  #emptied: (() => void) | undefined;
+
+  constructor(options: InboundOptions) {
+    this.#options = options;
+    this.#tls = new TlsContexts(options.log);
+    this.#verifier = new PasswordVerifier(options.log);
+    this.#ports = {
+      config: options.config,
+      queue: options.queue,
+      onAccepted: options.onAccepted,
+      log: options.log,
+      shared: options.shared,
+      resolver: options.resolver,
+      verifier: this.#verifier,
+      tls: this.#tls,
+      standingOf: options.standingOf ?? standingOf,
+      errorDelayMs: options.errorDelayMs ?? 1000,
+    };
+  }
+
+  applyConfig(): Promise<void> {
+    // One after another: two changes at once must not open a port twice.
+    this.#applying = this.#applying.then(() => this.#apply());
+    return this.#applying;
+  }
+
+  ports(): readonly BoundPort[] {
+    return this.#doors.map(({ listener, address, server }) => {
+      const bound = server.server.address() as AddressInfo;
+      return { listener, address, port: bound.port };
+    });
+  }
+
+  async #apply(): Promise<void> {
+    if (this.#draining) return;
+    const config = this.#options.config();
+    this.#tls.apply(config);
+    const wanted = new Map<
+      string,
+      { readonly listener: Listener; readonly address: string; readonly identity: string }
+    >();
+    for (const listener of config.server.listeners) {
+      if (!this.#isServed(listener)) continue;
+      for (const address of this.#options.addresses) {
+        const identity = JSON.stringify([listener.name, address, listener.port, listener.tls.mode === "Implicit"]);
+        wanted.set(identity, { listener, address, identity });
+      }
+    }
+    for (const door of this.#doors) {
+      const still = wanted.get(door.identity);
+      if (still === undefined) this.#close(door);
+      else door.settings.current = still.listener;
+    }
+    this.#doors = this.#doors.filter(({ identity }) => wanted.has(identity));
+    const open = new Set(this.#doors.map(({ identity }) => identity));
+    for (const { listener, address, identity } of wanted.values()) {
+      if (!open.has(identity)) await this.#open(listener, address, identity);
+    }
+    for (const { server, settings } of this.#doors) {
+      server.configure({
+        idleTimeoutMs: config.server.limits.idleTimeoutMs,
+        connections: config.server.limits.connections,
+        asksCertificate: settings.current.tls.clientCertificates !== "Ignore",
+      });
+      server.refreshDefault();
+    }
+  }
+
+  /** Says in the log what a listener cannot do. */
+  #isServed(listener: Listener): boolean {
+    const { name, role, tls } = listener;
+    if (role === "LMTP") {
+      this.#options.log.error({ listener: name, role }, "listener-role-not-served");
+      return false;
+    }
+    if (role === "Submission" && tls.mode === "None") {
+      this.#options.log.warn({ listener: name, effect: "submission cannot authenticate" }, "no-tls");
+      return true;
+    }
+    if (this.#tls.isAvailable) return true;
+    if (tls.mode === "Implicit") {
+      this.#options.log.error({ listener: name }, "listener-needs-certificate");
+      return false;
+    }
+    if (role === "Submission")
+      this.#options.log.warn({ listener: name, effect: "submission cannot authenticate" }, "no-certificate");
+    else if (tls.mode === "StartTLS")
+      this.#options.log.warn({ listener: name, effect: "STARTTLS is not offered" }, "no-certificate");
+    return true;
+  }
+
+  async #open(listener: Listener, address: string, identity: string): Promise<void> {
+    const settings = { current: listener };
+    const server = new ProtocolServer({
+      implicitTls: listener.tls.mode === "Implicit",
+      converse: (wire) => {
+        const session: Session = new Session(wire, settings, this.#ports, () => {
+          this.#sessions.delete(session);
+          if (this.#sessions.size === 0) this.#emptied?.();
+        });
+        this.#sessions.add(session);
+        if (this.#draining) session.drain();
+        return session;
+      },
+      contextFor: (servername) => this.#tls.contextFor(servername),
+      onHandshakeError: (error) => {
+        tlsErrors.inc({ direction: "inbound" });
+        this.#options.log.info({ listener: listener.name, error: error.message }, "tls-failed");
+      },
+    });
+    server.configure({
+      idleTimeoutMs: this.#options.config().server.limits.idleTimeoutMs,
+      connections: this.#options.config().server.limits.connections,
+      asksCertificate: listener.tls.clientCertificates !== "Ignore",
+    });
+    server.refreshDefault();
+    const port = listener.port === 0 ? 0 : listener.port + this.#options.portOffset;
+    const log = this.#options.log.child({ listener: listener.name, address, port });
+    try {
+      await this.#listen(server, address, port);
+      this.#doors.push({ listener: listener.name, address, identity, settings, server });
+      const bound = server.server.address() as AddressInfo;
+      log.info({ role: listener.role, tls: listener.tls.mode, port: bound.port }, "listening");
+    } catch (error) {
+      const code = codeOf(error);
+      if (code === "EAFNOSUPPORT" || code === "EADDRNOTAVAIL")
+        log.warn({ error: code }, "address-family-not-available");
+      else log.error({ error: code }, "listen-failed");
+    }
+  }
+
+  async #listen(server: ProtocolServer, host: string, port: number): Promise<void> {
+    const attempt = (reusePort: boolean): Promise<void> =>
+      new Promise((resolve, reject) => {
+        const failed = (error: Error): void => {
+          server.server.removeListener("listening", listening);
+          reject(error);
+        };
+        const listening = (): void => {
+          server.server.removeListener("error", failed);
+          resolve();
+        };
+        server.server.once("error", failed);
+        server.server.once("listening", listening);
+        server.listen({ host, port, backlog: LISTEN_BACKLOG, exclusive: true, reusePort });
+      });
+    try {
+      await attempt(true);
+    } catch (error) {
+      // Not every system has SO_REUSEPORT.
+      if (codeOf(error) !== "ENOTSUP") throw error;
+      await attempt(false);
+    }
+  }
+
+  /** Its sessions go on. */
+  #close(door: Door): void {
+    door.server.server.close();
+    this.#options.log.info({ listener: door.listener, address: door.address }, "listener-closed");
+  }
+
+  async drain(deadlineMs: number): Promise<void> {
+    this.#draining = true;
+    await this.#applying;
+    for (const door of this.#doors) this.#close(door);
+    this.#doors = [];
+    const emptied = new Promise<void>((resolve) => {
+      this.#emptied = resolve;
+    });
+    for (const session of this.#sessions) session.drain();
+    if (this.#sessions.size > 0) await within(emptied, deadlineMs);
+    if (this.#sessions.size > 0) {
+      this.#options.log.warn({ sessions: this.#sessions.size }, "drain-deadline");
+      for (const session of this.#sessions) session.cutOff();
+      await within(emptied, LAST_WAIT_MS);
+    }
+    await this.#verifier.close();
+  }
+}
+
+/** Wait for it, but not longer. */
+async function within(done: Promise<void>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  await Promise.race([
+    done,
+    new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, ms);
+    }),
+  ]);
+  clearTimeout(timer);
+}

@@ -1,0 +1,64 @@
+/**
+ * Verdicts: what a check may answer, as values. The reason comes from a closed set that logs and metrics share.
+ *
+ * - pass: no opinion, ask the next check.
+ * - permit: ends its list (as Postfix' OK does); the lists after it are still asked, and it never allows relaying.
+ * - reject, defer: the reply is given now.
+ * - discard: the client is told yes, the mail is thrown away.
+ * - uncertain: a look-up failed; the rest is asked, and what would have been a yes becomes 451 (Postfix defer_if_permit).
+ */
+import type { Reply } from "../reply.ts";
+
+/** Label values of packetboat_rejected_total and the `reason` of log lines. */
+export const REASONS = [
+  "access-client",
+  "access-helo",
+  "access-recipient",
+  "access-sender",
+  "authentication-failed",
+  "authentication-required",
+  "authentication-unavailable",
+  "bad-address",
+  "bad-command",
+  "bad-parameter",
+  "bad-sequence",
+  "bare-newline",
+  "client-certificate-required",
+  "header-too-large",
+  "internal",
+  "lookup-failed",
+  "message-too-large",
+  "not-an-address",
+  "nul-byte",
+  "queue-failed",
+  "queue-full",
+  "relay-denied",
+  "relocated",
+  "sender-not-owned",
+  "suspended",
+  "tls-required",
+  "too-many-client-connections",
+  "too-many-connections",
+  "too-many-errors",
+  "too-many-hops",
+  "too-many-recipients",
+  "unknown-user",
+] as const;
+export type Reason = (typeof REASONS)[number];
+
+export type Stage = "connect" | "helo" | "auth" | "mail" | "rcpt" | "data";
+
+export type Refusal = { readonly kind: "reject" | "defer"; readonly reason: Reason; readonly reply: Reply };
+export type Verdict =
+  | { readonly kind: "pass" }
+  | { readonly kind: "permit"; readonly reason: Reason }
+  | Refusal
+  | { readonly kind: "discard"; readonly reason: Reason }
+  | { readonly kind: "uncertain"; readonly reason: Reason; readonly reply: Reply };
+
+export const pass: Verdict = { kind: "pass" };
+export const permit = (reason: Reason): Verdict => ({ kind: "permit", reason });
+export const reject = (reason: Reason, reply: Reply): Refusal => ({ kind: "reject", reason, reply });
+export const defer = (reason: Reason, reply: Reply): Refusal => ({ kind: "defer", reason, reply });
+export const discard = (reason: Reason): Verdict => ({ kind: "discard", reason });
+export const uncertain = (reason: Reason, reply: Reply): Verdict => ({ kind: "uncertain", reason, reply });

@@ -1,0 +1,103 @@
+/**
+ * Commands: the table of verbs. A verb is a row; adding one is adding a row and, where it does more than answer, a file.
+ *
+ * Rows hold the short handlers themselves; MAIL, RCPT and DATA are in transaction.ts, AUTH in authenticate.ts. RFC 5321 §4.1.1.
+ */
+import { type Decision, decide } from "../policy/chain.ts";
+import { stages } from "../policy/stages.ts";
+import { replies } from "./replies.ts";
+import { authenticate, offersAuthentication } from "./authenticate.ts";
+import type { Answer, Session } from "./session.ts";
+import { data, mail, rcpt } from "./transaction.ts";
+
+export interface CommandRow {
+  readonly verb: string;
+  readonly rfc: string;
+  /** Open on a submission listener before AUTH. */
+  readonly beforeAuthentication: boolean;
+  readonly run: (session: Session, argument: string) => Answer | Promise<Answer>;
+}
+
+/** The argument ends up in logs and the Received field: one word, bounded (RFC 5321 §4.5.3.1.2: 255 octets). */
+const heloArgument = /^[^\s]{1,255}$/;
+
+function hello(session: Session, argument: string, extended: boolean): Answer | Promise<Answer> {
+  if (!heloArgument.test(argument)) return session.refusal("helo", "bad-command", replies.heloSyntax);
+  session.client.helo = { name: argument, extended };
+  session.transaction = undefined;
+  const welcome = (decision: Decision): Answer => {
+    if (decision.kind === "pass" || decision.kind === "discard") return greeting(session, extended);
+    session.client.helo = undefined;
+    return session.refusal("helo", decision.reason, decision.reply);
+  };
+  const decision = decide(stages.helo, session.client);
+  return decision instanceof Promise ? decision.then(welcome) : welcome(decision);
+}
+
+function greeting(session: Session, extended: boolean): Answer {
+  const { server } = session.client.config;
+  return extended ? replies.extensions(server.hostname, extensions(session)) : replies.hello(server.hostname);
+}
+
+function offersTls(session: Session): boolean {
+  return (
+    session.client.tls === undefined && session.client.listener.tls.mode === "StartTLS" && session.ports.tls.isAvailable
+  );
+}
+
+function extensions(session: Session): readonly string[] {
+  const { messageSizeBytes } = session.client.config.server.limits;
+  return [
+    "PIPELINING", // RFC 2920
+    `SIZE ${messageSizeBytes}`, // RFC 1870 §3: 0 is no fixed limit
+    ...(offersTls(session) ? ["STARTTLS"] : []),
+    ...(offersAuthentication(session.client) ? ["AUTH PLAIN LOGIN"] : []),
+    "ENHANCEDSTATUSCODES",
+    "8BITMIME",
+    "DSN",
+    "SMTPUTF8",
+  ];
+}
+
+function startTls(session: Session, argument: string): Answer {
+  if (argument !== "") return replies.noArgument("STARTTLS");
+  if (session.client.tls !== undefined) return replies.tlsActive;
+  if (session.client.listener.tls.mode !== "StartTLS") return replies.tlsNotOffered;
+  if (!session.ports.tls.isAvailable) return replies.tlsUnavailable;
+  session.wire.startTls();
+  return replies.readyForTls;
+}
+
+function reset(session: Session, argument: string): Answer {
+  if (argument !== "") return replies.noArgument("RSET");
+  session.transaction = undefined;
+  return replies.ok;
+}
+
+const rows: readonly CommandRow[] = [
+  {
+    verb: "EHLO",
+    rfc: "RFC 5321 §4.1.1.1",
+    beforeAuthentication: true,
+    run: (session, argument) => hello(session, argument, true),
+  },
+  {
+    verb: "HELO",
+    rfc: "RFC 5321 §4.1.1.1",
+    beforeAuthentication: true,
+    run: (session, argument) => hello(session, argument, false),
+  },
+  { verb: "STARTTLS", rfc: "RFC 3207 §4", beforeAuthentication: true, run: startTls },
+  { verb: "AUTH", rfc: "RFC 4954 §4", beforeAuthentication: true, run: authenticate },
+  { verb: "MAIL", rfc: "RFC 5321 §4.1.1.2", beforeAuthentication: false, run: mail },
+  { verb: "RCPT", rfc: "RFC 5321 §4.1.1.3", beforeAuthentication: false, run: rcpt },
+  { verb: "DATA", rfc: "RFC 5321 §4.1.1.4", beforeAuthentication: false, run: data },
+  { verb: "RSET", rfc: "RFC 5321 §4.1.1.5", beforeAuthentication: true, run: reset },
+  { verb: "VRFY", rfc: "RFC 5321 §3.5.3, §7.3", beforeAuthentication: false, run: () => replies.cannotVerify },
+  { verb: "EXPN", rfc: "RFC 5321 §3.5.3", beforeAuthentication: false, run: () => replies.noExpansion },
+  { verb: "HELP", rfc: "RFC 5321 §4.1.1.8", beforeAuthentication: false, run: () => replies.help },
+  { verb: "NOOP", rfc: "RFC 5321 §4.1.1.9", beforeAuthentication: true, run: () => replies.ok },
+  { verb: "QUIT", rfc: "RFC 5321 §4.1.1.10", beforeAuthentication: true, run: () => replies.bye },
+];
+
+export const commands: ReadonlyMap<string, CommandRow> = new Map(rows.map((row) => [row.verb, row]));

@@ -1,0 +1,36 @@
+/**
+ * Ports: everything a session asks of the rest of the shard. One object, made once, shared by all sessions.
+ */
+import type { PasswordVerifier } from "../auth/verifier.ts";
+import type { LiveConfig, Listener } from "../config/schema.ts";
+import type { Log } from "../observe/log.ts";
+import type { Queue, QueuedMessage } from "../queue/queue.ts";
+import type { StandingOf } from "../route/resolve.ts";
+import type { TlsContexts } from "../tls/contexts.ts";
+import type { SharedState } from "./shared-state.ts";
+
+export interface Resolver {
+  /** A name of the address that leads back to it; bounded in time by who implements it. */
+  reverse(address: string): Promise<string | undefined>;
+}
+
+export interface SessionPorts {
+  /** The current configuration, asked again for every command. */
+  readonly config: () => LiveConfig;
+  readonly queue: Queue;
+  /** A stored message, claimed, for the scheduler. */
+  readonly onAccepted: (message: QueuedMessage) => void;
+  readonly log: Log;
+  readonly shared: SharedState;
+  readonly resolver: Resolver;
+  readonly verifier: PasswordVerifier;
+  readonly tls: TlsContexts;
+  readonly standingOf: StandingOf;
+  /** How long an answer waits once a client made more than softErrors mistakes. */
+  readonly errorDelayMs: number;
+}
+
+/** A listener's settings, replaced when the configuration changes. */
+export interface ListenerSettings {
+  readonly current: Listener;
+}

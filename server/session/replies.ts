@@ -1,0 +1,89 @@
+/**
+ * Every reply the inbound side can give: code, enhanced code and text in one table.
+ *
+ * No other module of listen/, session/, policy/, auth/ or content/ writes a reply of its own (route/ owns those about addresses).
+ * Texts are for people; programs read the codes. Nothing here says more to a stranger than the codes do. Our own trouble is always 4xx.
+ * RFC 5321 §4.2.3 (codes), RFC 3463 and RFC 5248 (enhanced codes), RFC 4954 §6 (AUTH), RFC 3207 §4 (STARTTLS).
+ */
+import type { Reply } from "../reply.ts";
+
+const reply = (code: number, enhanced: string, text: string): Reply => ({ code, enhanced, text });
+
+export const replies = {
+  // The session. A greeting and the answer to EHLO carry no enhanced code (RFC 2034 §3).
+  greeting: (hostname: string) => reply(220, "", `${hostname} ESMTP Packetboat`),
+  hello: (hostname: string) => reply(250, "", hostname),
+  extensions: (hostname: string, keywords: readonly string[]) => reply(250, "", [hostname, ...keywords].join("\n")),
+  ok: reply(250, "2.0.0", "Ok"),
+  bye: reply(221, "2.0.0", "Bye"),
+  help: reply(214, "2.0.0", "See RFC 5321"),
+  cannotVerify: reply(252, "2.1.5", "Cannot VRFY user, but will accept message and attempt delivery"),
+  noExpansion: reply(502, "5.5.1", "EXPN is not available"),
+  unknownCommand: reply(500, "5.5.2", "Command not recognized"),
+  lineTooLong: reply(500, "5.5.2", "Line too long"),
+  badCharacters: reply(500, "5.5.2", "Control characters or broken UTF-8 in a command"),
+  heloSyntax: reply(501, "5.5.4", "Syntax: HELO or EHLO hostname"),
+  noArgument: (verb: string) => reply(501, "5.5.4", `Syntax: ${verb}`),
+  heloFirst: reply(503, "5.5.1", "Send HELO or EHLO first"),
+  idle: reply(421, "4.4.2", "Idle for too long, closing connection"),
+  shuttingDown: reply(421, "4.3.2", "Service is shutting down, try again"),
+  tooManyErrors: reply(421, "4.7.0", "Too many errors, closing connection"),
+  tooManyConnections: reply(421, "4.7.0", "Too many connections, try again later"),
+  tooManyClientConnections: reply(421, "4.7.0", "Too many connections from your address"),
+  httpSpoken: reply(421, "4.7.0", "This is not a web server"),
+  broken: reply(421, "4.3.0", "Local trouble, closing connection"),
+  internal: reply(451, "4.3.0", "Local trouble, try again later"),
+
+  // TLS and authentication.
+  readyForTls: reply(220, "2.0.0", "Ready to start TLS"),
+  tlsActive: reply(503, "5.5.1", "TLS is already active"),
+  tlsUnavailable: reply(454, "4.7.0", "TLS is not available now"),
+  tlsNotOffered: reply(502, "5.5.1", "STARTTLS is not offered here"),
+  startTlsFirst: reply(530, "5.7.0", "Must issue a STARTTLS command first"),
+  authenticationRequired: reply(530, "5.7.0", "Authentication required"),
+  clientCertificateRequired: reply(530, "5.7.0", "A TLS client certificate is required"),
+  authNotOffered: reply(502, "5.5.1", "AUTH is not offered here"),
+  authMechanism: reply(504, "5.5.4", "Mechanisms: PLAIN LOGIN"),
+  authSyntax: reply(501, "5.5.2", "Cannot decode the response"),
+  authCancelled: reply(501, "5.7.0", "Authentication cancelled"),
+  authRepeated: reply(503, "5.5.1", "Already authenticated"),
+  authInTransaction: reply(503, "5.5.1", "AUTH is not permitted during a mail transaction"),
+  authUsername: reply(334, "", "VXNlcm5hbWU6"),
+  authPassword: reply(334, "", "UGFzc3dvcmQ6"),
+  authContinue: reply(334, "", ""),
+  authSucceeded: reply(235, "2.7.0", "Authentication successful"),
+  authFailed: reply(535, "5.7.8", "Authentication credentials invalid"),
+  authUnavailable: reply(454, "4.7.0", "Temporary authentication failure"),
+
+  // The envelope.
+  senderOk: reply(250, "2.1.0", "Ok"),
+  recipientOk: reply(250, "2.1.5", "Ok"),
+  mailSyntax: reply(501, "5.5.4", "Syntax: MAIL FROM:<address>"),
+  rcptSyntax: reply(501, "5.5.4", "Syntax: RCPT TO:<address>"),
+  badSender: reply(501, "5.1.7", "Bad sender address syntax"),
+  badRecipient: reply(501, "5.1.3", "Bad recipient address syntax"),
+  addressNeedsUtf8: reply(553, "5.6.7", "Address needs the SMTPUTF8 parameter"),
+  parameterUnknown: reply(555, "5.5.4", "Parameter not recognized"),
+  parameterSyntax: (name: string) => reply(501, "5.5.4", `Bad or repeated parameter ${name}`),
+  nestedMail: reply(503, "5.5.1", "Nested MAIL command"),
+  mailFirst: reply(503, "5.5.1", "Need MAIL command"),
+  rcptFirst: reply(503, "5.5.1", "Need RCPT command"),
+  noValidRecipients: reply(554, "5.5.1", "No valid recipients"),
+  tooManyRecipients: reply(452, "4.5.3", "Too many recipients"),
+  relayDenied: reply(554, "5.7.1", "Relay access denied"),
+  senderNotOwned: reply(553, "5.7.1", "Sender address not owned by the authenticated user"),
+  accessRejected: (text: string | undefined) => reply(554, "5.7.1", text ?? "Access denied"),
+  accessDeferred: (text: string | undefined) => reply(450, "4.7.1", text ?? "Try again later"),
+  lookupFailed: reply(451, "4.3.0", "A look-up failed, try again later"),
+
+  // The message.
+  startData: reply(354, "", "End data with <CR><LF>.<CR><LF>"),
+  queued: (id: string) => reply(250, "2.0.0", `Ok: queued as ${id}`),
+  bareNewline: reply(550, "5.6.0", "Message holds a bare CR or LF (RFC 5321 section 2.3.8)"),
+  nulByte: reply(550, "5.6.0", "Message holds a NUL character"),
+  messageTooLarge: reply(552, "5.3.4", "Message size exceeds the limit"),
+  headerTooLarge: reply(552, "5.3.4", "Message header too long"),
+  tooManyHops: reply(554, "5.4.6", "Too many hops"),
+  queueFull: reply(452, "4.3.1", "Insufficient system storage"),
+  queueFailed: reply(421, "4.3.0", "Queue is not available, try again later"),
+} as const;

@@ -1,0 +1,57 @@
+/**
+ * SharedState: the few numbers that all shards of a pod must see together (connections of a client, rates).
+ *
+ * A port: in memory here for one process and for the primary; shards reach the primary's through messages, which is why arguments and
+ * results are JSON values. Promise: `acquire` never lets a key above its limit; what a lost shard held is given back by whoever owns the state.
+ * An implementation that cannot answer rejects; callers then let the client in (a broken counter must not stop mail).
+ */
+export interface SharedState {
+  /** Take one of `limit` places of the key; false when all are taken. Each true is owed one release. */
+  acquire(key: string, limit: number): Promise<boolean>;
+  release(key: string): Promise<void>;
+  /** Count `amount` against the key in a fixed window and tell the total of that window. */
+  add(key: string, amount: number, windowMs: number): Promise<number>;
+}
+
+/** Windows remembered at most; the oldest is forgotten beyond it, so that strangers cannot grow the map. */
+const MAX_WINDOWS = 100_000;
+
+export class MemorySharedState implements SharedState {
+  readonly #held = new Map<string, number>();
+  readonly #windows = new Map<string, { endsMs: number; total: number }>();
+  readonly #now: () => number;
+
+  constructor(now: () => number = Date.now) {
+    this.#now = now;
+  }
+
+  async acquire(key: string, limit: number): Promise<boolean> {
+    const held = this.#held.get(key) ?? 0;
+    if (held >= limit) return false;
+    this.#held.set(key, held + 1);
+    return true;
+  }
+
+  async release(key: string): Promise<void> {
+    const held = this.#held.get(key) ?? 0;
+    // At zero the key goes, so the map holds live clients only.
+    if (held <= 1) this.#held.delete(key);
+    else this.#held.set(key, held - 1);
+  }
+
+  async add(key: string, amount: number, windowMs: number): Promise<number> {
+    const now = this.#now();
+    let window = this.#windows.get(key);
+    if (window === undefined || window.endsMs <= now) {
+      this.#windows.delete(key);
+      window = { endsMs: now + windowMs, total: 0 };
+      this.#windows.set(key, window);
+      if (this.#windows.size > MAX_WINDOWS) {
+        const oldest = this.#windows.keys().next();
+        if (oldest.done !== true) this.#windows.delete(oldest.value);
+      }
+    }
+    window.total += amount;
+    return window.total;
+  }
+}

@@ -1,0 +1,47 @@
+/**
+ * Wire: what a session and its connection ask of each other.
+ *
+ * The protocol library stands behind this port, in one adapter (listen/connection.ts); the session knows sockets no better than its tests do.
+ */
+import type { TlsFacts } from "../policy/facts.ts";
+import type { Reply } from "../reply.ts";
+
+/** The connection, as the session sees it. */
+export interface Wire {
+  readonly id: string;
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+  readonly localPort: number;
+  /** Write a reply; 221 and 421 close the connection behind it. */
+  reply(reply: Reply): void;
+  /** Hand every byte from here on to the sink, until it says the data has ended. */
+  receive(sink: DataSink): void;
+  /** Begin the TLS handshake once the current command is done; bytes sent before it are thrown away. */
+  startTls(): void;
+  close(): void;
+}
+
+export interface DataSink {
+  /** How many bytes of the chunk were data, once they have ended; else -1. */
+  feed(chunk: Buffer): number;
+  /** To wait for before the next feed. */
+  readonly pending: Promise<void> | undefined;
+  /** The data has ended; resolves when it was answered and commands may go on. */
+  ended(): Promise<void>;
+}
+
+/** The session, as the connection sees it. */
+export interface Conversation {
+  /** A place was found and the greeting given; false: refused, and closed. */
+  greet(): Promise<boolean>;
+  /** One line without its end. Resolves when it was answered. */
+  command(line: Buffer): void | Promise<void>;
+  lineTooLong(): void;
+  /** Our own bug: the conversation cannot go on. */
+  broken(error: unknown): void;
+  secured(tls: TlsFacts): void;
+  handshakeFailed(error: Error): void;
+  /** Nothing came for the idle time. */
+  idle(): void;
+  closed(): void;
+}
