@@ -14,7 +14,8 @@ const own = process.env["KUBECONFIG"] === undefined || process.env["KUBECONFIG"]
 try {
   const cluster = await ensureCluster();
   if (cluster.capabilities.loadImage) await cluster.loadImage(await buildProductImage());
-  else if (process.env["PACKETBOAT_IMAGE"] === undefined) throw new Error("with KUBECONFIG set, PACKETBOAT_IMAGE must name an image that the cluster can pull");
+  else if (process.env["PACKETBOAT_IMAGE"] === undefined)
+    throw new Error("with KUBECONFIG set, PACKETBOAT_IMAGE must name an image that the cluster can pull");
   const missing = dovecotMissing();
   if (missing !== undefined) console.log(`stories with Dovecot will be skipped: ${missing}`);
   const chosen = process.argv.slice(2).filter((argument) => argument.endsWith(".ts"));

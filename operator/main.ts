@@ -33,7 +33,12 @@ const options = new Command("packetboat-operator")
   .option("--metrics-port <port>", "port of /metrics, /healthz and /readyz", Number, 8080)
   .option("--lease-namespace <namespace>", "namespace of the Lease; default: the operator's own")
   .option("--lease-name <name>", "name of the Lease", "packetboat-operator")
-  .option("--watch-namespaces <names>", "comma separated; default: all", (text) => text.split(",").filter((name) => name !== ""), [])
+  .option(
+    "--watch-namespaces <names>",
+    "comma separated; default: all",
+    (text) => text.split(",").filter((name) => name !== ""),
+    [],
+  )
   .parse()
   .opts<OperatorOptions>();
 
@@ -70,18 +75,35 @@ const lookAtEverything = (): void => {
   queue.add(STRAYS);
 };
 
-const lease = new Lease({ client, namespace: options.leaseNamespace ?? operatorNamespace, name: options.leaseName, identity, log, metrics, onElected: lookAtEverything });
+const lease = new Lease({
+  client,
+  namespace: options.leaseNamespace ?? operatorNamespace,
+  name: options.leaseName,
+  identity,
+  log,
+  metrics,
+  onElected: lookAtEverything,
+});
 const stores = new Stores({ client, log, metrics, namespaces: options.watchNamespaces });
 const applier = new Applier({ client, leadership: lease, log, metrics });
 const events = new EventRecorder({ client, leadership: lease, instance: identity, log, metrics });
-const reconciler = new FleetReconciler({ stores, client, applier, events, log, operatorNamespace, image: options.image });
+const reconciler = new FleetReconciler({
+  stores,
+  client,
+  applier,
+  events,
+  log,
+  operatorNamespace,
+  image: options.image,
+});
 
 for (const reflector of stores.reflectors()) applier.follow(reflector);
 
 const http = createServer((request, response) => {
   const path = request.url?.split("?")[0];
   if (path === "/healthz") response.end("ok\n");
-  else if (path === "/readyz") response.writeHead(stores.hasSynced() ? 200 : 503).end(stores.hasSynced() ? "ok\n" : "still reading the cluster\n");
+  else if (path === "/readyz")
+    response.writeHead(stores.hasSynced() ? 200 : 503).end(stores.hasSynced() ? "ok\n" : "still reading the cluster\n");
   else if (path === "/metrics") {
     metrics.registry.metrics().then(
       (text) => response.setHeader("content-type", metrics.registry.contentType).end(text),

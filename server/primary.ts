@@ -97,7 +97,8 @@ export async function runPrimary(options: ServerOptions, log: Log): Promise<void
           else held.set(request.key, count - 1);
           if (count > 0) await sharedState.release(request.key);
         },
-        add: (request: { key: string; amount: number; windowMs: number }) => sharedState.add(request.key, request.amount, request.windowMs),
+        add: (request: { key: string; amount: number; windowMs: number }) =>
+          sharedState.add(request.key, request.amount, request.windowMs),
         status: (status: ShardStatus) => {
           setStatus(shard, status);
           return true;
@@ -137,7 +138,11 @@ export async function runPrimary(options: ServerOptions, log: Log): Promise<void
         for (const shard of shards) start(shard);
       } else {
         // Each shard reads the folder itself: a set of a million addresses does not pass through the channel.
-        await each<string>("reload", { hash: next.hash }, 60_000);
+        await Promise.all(
+          shards.map(async (shard) => {
+            if (shard.peer !== undefined) setStatus(shard, await shard.peer.call<ShardStatus>("reload", null, 60_000));
+          }),
+        );
         config = next;
       }
       metrics.configLoaded(next.hash, Date.now());

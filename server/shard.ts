@@ -54,7 +54,12 @@ export async function runShard(options: ServerOptions, index: number, log: Log):
   let config = complete(await mustLoad(options.config));
 
   const queueFolder = join(options.data, "queue");
-  const queue = await openQueue({ path: join(queueFolder, `${index}.sqlite`), shard: index, minFreeBytes: () => config.server.queue.minFreeBytes, log });
+  const queue = await openQueue({
+    path: join(queueFolder, `${index}.sqlite`),
+    shard: index,
+    minFreeBytes: () => config.server.queue.minFreeBytes,
+    log,
+  });
   const resolver = createResolver({ servers: () => config.server.outbound.resolvers });
   const delivering = createDeliver({ dataDir: options.data, resolver, log, hostname: config.server.hostname });
   const scheduler = startScheduler({ queue, deliver: delivering.deliver, resolveRecipient, config: () => config, log });
@@ -69,7 +74,11 @@ export async function runShard(options: ServerOptions, index: number, log: Log):
     const unavailable = queue.unavailable();
     return {
       hash: config.hash,
-      notReady: draining ? "shutting down" : unavailable === undefined ? undefined : `shard ${index} takes no mail: ${unavailable.message}`,
+      notReady: draining
+        ? "shutting down"
+        : unavailable === undefined
+          ? undefined
+          : `shard ${index} takes no mail: ${unavailable.message}`,
     };
   };
 
@@ -77,11 +86,11 @@ export async function runShard(options: ServerOptions, index: number, log: Log):
     status,
     reload: async () => {
       const next = complete(await mustLoad(options.config));
-      if (next.hash === config.hash) return config.hash;
+      if (next.hash === config.hash) return status();
       config = next;
       await inbound.applyConfig();
       scheduler.applyConfig();
-      return config.hash;
+      return status();
     },
     metrics: () => registry.getMetricsAsJSON(),
     "queue-summary": () => queue.summary(Date.now()),
@@ -136,7 +145,8 @@ export async function runShard(options: ServerOptions, index: number, log: Log):
     queueOldestSeconds.set(summary.oldestMs / 1000);
   };
   setInterval(() => {
-    if (!draining) watchQueue().catch((cause: unknown) => log.warn({ reason: String(cause) }, "queue totals not available"));
+    if (!draining)
+      watchQueue().catch((cause: unknown) => log.warn({ reason: String(cause) }, "queue totals not available"));
   }, SUMMARY_INTERVAL_MS);
   await watchQueue();
 

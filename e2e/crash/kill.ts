@@ -39,7 +39,12 @@ spec: {address: box@crash.example, domainRef: {name: crash}}
 
 const hash = (text: string): string => createHash("sha256").update(text).digest("hex");
 
-async function session(port: number, prefix: string, accepted: Map<string, string>, stopping: () => boolean): Promise<void> {
+async function session(
+  port: number,
+  prefix: string,
+  accepted: Map<string, string>,
+  stopping: () => boolean,
+): Promise<void> {
   let number = 0;
   while (!stopping()) {
     try {
@@ -49,7 +54,11 @@ async function session(port: number, prefix: string, accepted: Map<string, strin
       while (!stopping()) {
         const id = `${prefix}-${++number};`;
         const body = randomBytes(1500).toString("base64").replaceAll(/.{76}/g, "$&\n");
-        const replies = await client.send({ from: "load@load.example", to: ["box@crash.example"], content: `Subject: ${id}\n\n${body}\n` });
+        const replies = await client.send({
+          from: "load@load.example",
+          to: ["box@crash.example"],
+          content: `Subject: ${id}\n\n${body}\n`,
+        });
         if (replies.at(-1)?.startsWith("250 ") === true && replies.length === 4) accepted.set(id, hash(body));
         else break;
       }
@@ -80,7 +89,9 @@ export async function killTest(kills: number, random: () => number): Promise<Kil
   await Promise.all(sessions);
   await until("every shard to be back and the queue empty", 120_000, async () => {
     if ((await boat.admin("/readyz")).status !== 200) return false;
-    const { messages } = await boat.json<{ messages: { active: number; deferred: number; hold: number; corrupt: number } }>("/queue");
+    const { messages } = await boat.json<{
+      messages: { active: number; deferred: number; hold: number; corrupt: number };
+    }>("/queue");
     return messages.active + messages.deferred + messages.hold + messages.corrupt === 0;
   });
 

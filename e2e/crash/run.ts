@@ -3,7 +3,10 @@ import { parseArgs } from "node:util";
 import { killTest } from "./kill.ts";
 import { seeded } from "./random.ts";
 
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { times: { type: "string", default: "1000" }, seed: { type: "string" } } });
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { times: { type: "string", default: "1000" }, seed: { type: "string" } },
+});
 if (positionals[0] !== "kill") {
   console.error("usage: npm run crash -- kill [--times N] [--seed N]");
   process.exit(2);

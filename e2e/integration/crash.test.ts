@@ -7,7 +7,9 @@ import { seeded } from "../crash/random.ts";
 test("no accepted message is lost by SIGKILL", async () => {
   const seed = Number(process.env["PACKETBOAT_SEED"] ?? Date.now() % 2 ** 31);
   const report = await killTest(Number(process.env["PACKETBOAT_KILLS"] ?? "50"), seeded(seed));
-  console.log(`seed ${seed}: ${report.kills} kills, ${report.accepted} accepted at ${report.perSecond.toFixed(0)}/s, ${report.lost.length} lost, ${report.damaged.length} damaged, ${report.duplicates} delivered twice`);
+  console.log(
+    `seed ${seed}: ${report.kills} kills, ${report.accepted} accepted at ${report.perSecond.toFixed(0)}/s, ${report.lost.length} lost, ${report.damaged.length} damaged, ${report.duplicates} delivered twice`,
+  );
   assert.deepEqual(report.lost, []);
   assert.deepEqual(report.damaged, []);
   assert.ok(report.perSecond >= 100, `void: only ${report.perSecond.toFixed(0)} messages a second`);

@@ -18,15 +18,24 @@ describe("quickstart", () => {
   after(() => boat[Symbol.asyncDispose]());
 
   const delivered = async (subject: string, mailbox = "mail/example.org/alice"): Promise<string> => {
-    await until(`"${subject}" in ${mailbox}`, 10_000, () => boat.maildir(mailbox).some((message) => message.includes(subject)));
+    await until(`"${subject}" in ${mailbox}`, 10_000, () =>
+      boat.maildir(mailbox).some((message) => message.includes(subject)),
+    );
     return boat.maildir(mailbox).find((message) => message.includes(subject)) ?? "";
   };
 
   test("a message to alice is a file in her maildir, with Return-Path, Delivered-To and Received", async () => {
     await using client = await SmtpDialogue.open(boat.mx);
     assert.match(await client.reply(), /^220 mx\.example\.org ESMTP/);
-    assert.match(await client.command("EHLO client.example.net"), /PIPELINING[\s\S]*STARTTLS|STARTTLS[\s\S]*PIPELINING/);
-    const replies = await client.send({ from: "bob@example.net", to: ["alice@example.org"], content: "Subject: first light\n\n.dots stay\nhello\n" });
+    assert.match(
+      await client.command("EHLO client.example.net"),
+      /PIPELINING[\s\S]*STARTTLS|STARTTLS[\s\S]*PIPELINING/,
+    );
+    const replies = await client.send({
+      from: "bob@example.net",
+      to: ["alice@example.org"],
+      content: "Subject: first light\n\n.dots stay\nhello\n",
+    });
     assert.match(replies.at(-1) ?? "", /^250 2\.0\.0 /);
     const message = await delivered("first light");
     assert.match(message, /^Return-Path: <bob@example\.net>\nDelivered-To: alice@example\.org\n/m);
@@ -40,11 +49,31 @@ describe("quickstart", () => {
   });
 
   const refusals: readonly { readonly name: string; readonly lines: readonly string[]; readonly last: RegExp }[] = [
-    { name: "a user who does not exist", lines: ["MAIL FROM:<bob@example.net>", "RCPT TO:<nobody@example.org>"], last: /^550 5\.1\.1 / },
-    { name: "relay to a foreign domain, loopback is not trusted", lines: ["MAIL FROM:<bob@example.net>", "RCPT TO:<x@example.com>"], last: /^554 5\.7\.1 / },
-    { name: "the percent form", lines: ["MAIL FROM:<bob@example.net>", "RCPT TO:<x%example.com@example.org>"], last: /^55\d 5\.\d\.\d / },
-    { name: "a source route", lines: ["MAIL FROM:<bob@example.net>", "RCPT TO:<@example.org:x@example.com>"], last: /^5\d\d 5\.\d\.\d / },
-    { name: "AUTH on the MX port", lines: [`AUTH PLAIN ${plain(ALICE.user, ALICE.password)}`], last: /^5\d\d 5\.5\.1 / },
+    {
+      name: "a user who does not exist",
+      lines: ["MAIL FROM:<bob@example.net>", "RCPT TO:<nobody@example.org>"],
+      last: /^550 5\.1\.1 /,
+    },
+    {
+      name: "relay to a foreign domain, loopback is not trusted",
+      lines: ["MAIL FROM:<bob@example.net>", "RCPT TO:<x@example.com>"],
+      last: /^554 5\.7\.1 /,
+    },
+    {
+      name: "the percent form",
+      lines: ["MAIL FROM:<bob@example.net>", "RCPT TO:<x%example.com@example.org>"],
+      last: /^55\d 5\.\d\.\d /,
+    },
+    {
+      name: "a source route",
+      lines: ["MAIL FROM:<bob@example.net>", "RCPT TO:<@example.org:x@example.com>"],
+      last: /^5\d\d 5\.\d\.\d /,
+    },
+    {
+      name: "AUTH on the MX port",
+      lines: [`AUTH PLAIN ${plain(ALICE.user, ALICE.password)}`],
+      last: /^5\d\d 5\.5\.1 /,
+    },
   ];
   for (const { name, lines, last } of refusals) {
     test(`refused: ${name}`, async () => {
@@ -82,7 +111,11 @@ describe("quickstart", () => {
     assert.match(await client.command(`AUTH PLAIN ${plain("nobody@example.org", "wrong")}`), /^535 5\.7\.8 /);
     assert.match(await client.command(`AUTH PLAIN ${plain(ALICE.user, ALICE.password)}`), /^235 2\.7\.0 /);
     assert.match(await client.command("MAIL FROM:<ceo@example.org>"), /^553 5\.7\.1 /);
-    const replies = await client.send({ from: "alice@example.org", to: ["alice@example.org"], content: "Subject: to myself\n\nx\n" });
+    const replies = await client.send({
+      from: "alice@example.org",
+      to: ["alice@example.org"],
+      content: "Subject: to myself\n\nx\n",
+    });
     assert.match(replies.at(-1) ?? "", /^250 /);
     assert.match(await delivered("to myself"), /ESMTPSA/);
   });
@@ -104,13 +137,25 @@ describe("quickstart", () => {
     assert.match(await client.command("RCPT TO:<sales@example.org>"), /^550 /);
     const before = (await boat.json<{ hash: string }>("/config")).hash;
     const written = performance.now();
-    boat.write("zz-sales.yaml", object("Alias", "sales", { domainRef: { name: "example-org" }, addresses: ["sales"], destinations: ["alice@example.org"] }));
-    await until("sales@example.org", 5000, async () => (await client.command("RCPT TO:<sales@example.org>")).startsWith("250"));
+    boat.write(
+      "zz-sales.yaml",
+      object("Alias", "sales", {
+        domainRef: { name: "example-org" },
+        addresses: ["sales"],
+        destinations: ["alice@example.org"],
+      }),
+    );
+    await until("sales@example.org", 5000, async () =>
+      (await client.command("RCPT TO:<sales@example.org>")).startsWith("250"),
+    );
     assert.ok(performance.now() - written < 1000, `took ${performance.now() - written} ms`);
 
     const live = (await boat.json<{ hash: string }>("/config")).hash;
     assert.notEqual(live, before);
-    boat.write("zz-bad.yaml", object("Alias", "bad", { domainRef: { name: "example-org" }, addresses: ["x"], destinations: "not a list" }));
+    boat.write(
+      "zz-bad.yaml",
+      object("Alias", "bad", { domainRef: { name: "example-org" }, addresses: ["x"], destinations: "not a list" }),
+    );
     await until("an explanation", 5000, () => /zz-bad\.yaml[\s\S]*destinations/.test(boat.output));
     assert.equal((await boat.json<{ hash: string }>("/config")).hash, live);
     assert.match(await client.command("RCPT TO:<sales@example.org>"), /^250 /);

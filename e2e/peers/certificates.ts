@@ -21,5 +21,8 @@ export async function selfSigned(name: string, validMs = 3_600_000): Promise<Key
     extensions: [new x509.SubjectAlternativeNameExtension([{ type: "dns", value: name }])],
   });
   const key = Buffer.from(await webcrypto.subtle.exportKey("pkcs8", keys.privateKey)).toString("base64");
-  return { certificate: certificate.toString("pem"), privateKey: `-----BEGIN PRIVATE KEY-----\n${(key.match(/.{1,64}/g) ?? []).join("\n")}\n-----END PRIVATE KEY-----\n` };
+  return {
+    certificate: certificate.toString("pem"),
+    privateKey: `-----BEGIN PRIVATE KEY-----\n${(key.match(/.{1,64}/g) ?? []).join("\n")}\n-----END PRIVATE KEY-----\n`,
+  };
 }

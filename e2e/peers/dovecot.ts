@@ -3,13 +3,24 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ensureCommands } from "./packages.ts";
 import { freePort, untilListening } from "./ports.ts";
 
-export const dovecotMissing = (): string | undefined => ensureCommands({ "dovecot-core": ["/usr/sbin/dovecot"], "dovecot-lmtpd": ["/usr/lib/dovecot/lmtp"] });
+export const dovecotMissing = (): string | undefined =>
+  ensureCommands({ "dovecot-core": ["/usr/sbin/dovecot"], "dovecot-lmtpd": ["/usr/lib/dovecot/lmtp"] });
 
 export class Dovecot implements AsyncDisposable {
   readonly port: number;
@@ -23,8 +34,12 @@ export class Dovecot implements AsyncDisposable {
   }
 
   /** `users`: full addresses that exist; everybody else gets 550 5.1.1 from LMTP. */
-  static async start(users: readonly string[], at: { readonly address?: string; readonly port?: number } = {}): Promise<Dovecot> {
+  static async start(
+    users: readonly string[],
+    at: { readonly address?: string; readonly port?: number } = {},
+  ): Promise<Dovecot> {
     const directory = mkdtempSync(join(tmpdir(), "packetboat-dovecot-"));
+    chmodSync(directory, 0o755); // Dovecot's auth process reads the list of users as its own user
     const address = at.address ?? "127.0.0.1";
     const port = at.port ?? (await freePort());
     const id = (name: string): [number, number] => {
@@ -72,7 +87,10 @@ service stats {
     const child = spawn("/usr/sbin/dovecot", ["-F", "-c", join(directory, "dovecot.conf")], { stdio: "ignore" });
     await untilListening(port, 20_000, address).catch((cause: unknown) => {
       child.kill();
-      throw new Error(`Dovecot did not start: ${existsSync(join(directory, "log")) ? readFileSync(join(directory, "log"), "utf8") : "no log"}`, { cause });
+      throw new Error(
+        `Dovecot did not start: ${existsSync(join(directory, "log")) ? readFileSync(join(directory, "log"), "utf8") : "no log"}`,
+        { cause },
+      );
     });
     return new Dovecot(port, directory, child);
   }

@@ -12,7 +12,9 @@ const POLICY = "/usr/sbin/policy-rc.d";
 export function ensureCommands(packages: Readonly<Record<string, readonly string[]>>): string | undefined {
   const missing = Object.entries(packages).filter(([, commands]) => !commands.every((command) => existsSync(command)));
   if (missing.length === 0) return undefined;
-  const reason = install(missing.map(([name]) => name)) ?? missing.flatMap(([, commands]) => commands).find((command) => !existsSync(command));
+  const reason =
+    install(missing.map(([name]) => name)) ??
+    missing.flatMap(([, commands]) => commands).find((command) => !existsSync(command));
   if (reason === undefined) return undefined;
   const sentence = `needs the Debian packages ${missing.map(([name]) => name).join(", ")}: ${reason}`;
   if (process.env["CI"] !== undefined) throw new Error(sentence);
@@ -26,7 +28,11 @@ function install(names: readonly string[]): string | undefined {
   if (ours) writeFileSync(POLICY, "#!/bin/sh\nexit 101\n", { mode: 0o755 });
   try {
     const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
-    const run = (...parameters: string[]): number | null => spawnSync("apt-get", ["-q", "-y", "-o", "DPkg::Lock::Timeout=300", ...parameters], { env, stdio: ["ignore", "ignore", "inherit"] }).status;
+    const run = (...parameters: string[]): number | null =>
+      spawnSync("apt-get", ["-q", "-y", "-o", "DPkg::Lock::Timeout=300", ...parameters], {
+        env,
+        stdio: ["ignore", "ignore", "inherit"],
+      }).status;
     if (run("install", "--no-install-recommends", ...names) === 0) return undefined;
     run("update");
     return run("install", "--no-install-recommends", ...names) === 0 ? undefined : "apt-get install failed";

@@ -80,12 +80,17 @@ export class Packetboat implements AsyncDisposable {
   }
 
   async run(): Promise<void> {
-    const child = spawn(process.execPath, ["operator/local/main.ts", "--manifests", this.manifests, "--data", this.data, "--offset", String(this.offset)], {
-      cwd: root,
-      stdio: ["ignore", "pipe", "pipe"],
-    });
+    const child = spawn(
+      process.execPath,
+      ["operator/local/main.ts", "--manifests", this.manifests, "--data", this.data, "--offset", String(this.offset)],
+      {
+        cwd: root,
+        stdio: ["ignore", "pipe", "pipe"],
+      },
+    );
     this.#child = child;
-    for (const stream of [child.stdout, child.stderr]) stream?.on("data", (data: Buffer) => (this.output += data.toString()));
+    for (const stream of [child.stdout, child.stderr])
+      stream?.on("data", (data: Buffer) => (this.output += data.toString()));
     await until("Packetboat to be ready", 30_000, async () => {
       if (child.exitCode !== null) throw new Error(`Packetboat ended with ${child.exitCode}: ${this.output}`);
       return (await this.admin("/readyz").catch(() => undefined))?.status === 200;
@@ -118,7 +123,8 @@ export class Packetboat implements AsyncDisposable {
 
   /** Pids of the shard processes. */
   shards(): number[] {
-    const children = (pid: number): number[] => readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").filter(Boolean).map(Number);
+    const children = (pid: number): number[] =>
+      readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").filter(Boolean).map(Number);
     return children(this.pid).flatMap(children);
   }
 

@@ -30,7 +30,11 @@ export class Postfix implements AsyncDisposable {
     const directory = mkdtempSync(join(tmpdir(), "packetboat-postfix-"));
     chmodSync(directory, 0o755);
     const port = await freePort();
-    const [config, queue, data] = ["etc", "spool", "lib"].map((name) => join(directory, name)) as [string, string, string];
+    const [config, queue, data] = ["etc", "spool", "lib"].map((name) => join(directory, name)) as [
+      string,
+      string,
+      string,
+    ];
     for (const folder of [config, queue, data]) mkdirSync(folder);
     execFileSync("chown", ["postfix:root", data]);
     writeFileSync(
@@ -59,14 +63,23 @@ ${extra}
     // Debian's services with chroot off, on our port, with the log service that a log file needs.
     const master = readFileSync("/usr/share/postfix/master.cf.dist", "utf8")
       .split("\n")
-      .filter((line) => !line.startsWith("#") && !/^(maildrop|uucp|ifmail|bsmtp|scalemail-backend|mailman)\s|^\s+flags=/.test(line))
-      .map((line) => line.replace(/^smtp(\s+inet)/, `127.0.0.1:${port}$1`).replace(/^(\S+\s+\S+\s+\S+\s+\S+\s+)y(\s)/, "$1n$2"));
-    if (!master.some((line) => line.startsWith("postlog"))) master.push("postlog   unix-dgram n  -       n       -       1       postlogd");
+      .filter(
+        (line) =>
+          !line.startsWith("#") && !/^(maildrop|uucp|ifmail|bsmtp|scalemail-backend|mailman)\s|^\s+flags=/.test(line),
+      )
+      .map((line) =>
+        line.replace(/^smtp(\s+inet)/, `127.0.0.1:${port}$1`).replace(/^(\S+\s+\S+\s+\S+\s+\S+\s+)y(\s)/, "$1n$2"),
+      );
+    if (!master.some((line) => line.startsWith("postlog")))
+      master.push("postlog   unix-dgram n  -       n       -       1       postlogd");
     writeFileSync(join(config, "master.cf"), `${master.join("\n")}\n`);
     execFileSync("postfix", ["-c", config, "start"], { stdio: "ignore" });
     const postfix = new Postfix(port, directory);
     await untilListening(port).catch((cause: unknown) => {
-      throw new Error(`Postfix did not start: ${existsSync(join(directory, "log")) ? readFileSync(join(directory, "log"), "utf8").slice(-2000) : "no log"}`, { cause });
+      throw new Error(
+        `Postfix did not start: ${existsSync(join(directory, "log")) ? readFileSync(join(directory, "log"), "utf8").slice(-2000) : "no log"}`,
+        { cause },
+      );
     });
     return postfix;
   }
@@ -102,7 +115,9 @@ export class SmtpSink implements AsyncDisposable {
 
   static async start(): Promise<SmtpSink> {
     const port = await freePort();
-    const child = spawn("/usr/sbin/smtp-sink", ["-u", "nobody", "-c", `127.0.0.1:${port}`, "1000"], { stdio: ["ignore", "pipe", "inherit"] });
+    const child = spawn("/usr/sbin/smtp-sink", ["-u", "nobody", "-c", `127.0.0.1:${port}`, "1000"], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
     await untilListening(port);
     return new SmtpSink(port, child);
   }
@@ -130,9 +145,22 @@ export interface Load {
 
 /** `smtp-source` as load; resolves when every message has its 250. */
 export async function smtpSource(load: Load): Promise<void> {
-  const parameters = ["-s", String(load.sessions), "-m", String(load.messages), "-l", String(load.bytes), "-f", "sender@bench.example", "-t", "rcpt@sink.example"];
+  const parameters = [
+    "-s",
+    String(load.sessions),
+    "-m",
+    String(load.messages),
+    "-l",
+    String(load.bytes),
+    "-f",
+    "sender@bench.example",
+    "-t",
+    "rcpt@sink.example",
+  ];
   if (!load.reconnect) parameters.push("-d");
-  const child = spawn("/usr/sbin/smtp-source", [...parameters, `127.0.0.1:${load.port}`], { stdio: ["ignore", "inherit", "inherit"] });
+  const child = spawn("/usr/sbin/smtp-source", [...parameters, `127.0.0.1:${load.port}`], {
+    stdio: ["ignore", "inherit", "inherit"],
+  });
   const [code] = (await once(child, "exit")) as [number];
   if (code !== 0) throw new Error(`smtp-source ended with ${code}`);
 }

@@ -16,7 +16,10 @@ export class SmtpDialogue implements AsyncDisposable {
     this.#attach();
   }
 
-  static async open(port: number, options: { readonly host?: string; readonly tls?: boolean } = {}): Promise<SmtpDialogue> {
+  static async open(
+    port: number,
+    options: { readonly host?: string; readonly tls?: boolean } = {},
+  ): Promise<SmtpDialogue> {
     const host = options.host ?? "127.0.0.1";
     const socket = options.tls === true ? connectTls({ port, host, rejectUnauthorized: false }) : connect(port, host);
     await once(socket, options.tls === true ? "secureConnect" : "connect");
@@ -82,14 +85,19 @@ export class SmtpDialogue implements AsyncDisposable {
   }
 
   /** EHLO, MAIL, RCPT, DATA, message; every reply in order, ending at the first refusal. */
-  async send(mail: { readonly from: string; readonly to: readonly string[]; readonly content: string }): Promise<string[]> {
+  async send(mail: {
+    readonly from: string;
+    readonly to: readonly string[];
+    readonly content: string;
+  }): Promise<string[]> {
     const replies: string[] = [];
     for (const line of [`MAIL FROM:<${mail.from}>`, ...mail.to.map((to) => `RCPT TO:<${to}>`), "DATA"]) {
       const reply = await this.command(line);
       replies.push(reply);
       if (!/^[23]/.test(reply)) return replies;
     }
-    this.write(`${mail.content.replaceAll(/\r?\n/g, "\r\n").replaceAll(/^\./gm, "..")}\r\n.\r\n`);
+    const lines = mail.content.replaceAll(/\r?\n/g, "\r\n").replaceAll(/^\./gm, "..");
+    this.write(`${lines}${lines.endsWith("\r\n") ? "" : "\r\n"}.\r\n`);
     replies.push(await this.reply());
     return replies;
   }

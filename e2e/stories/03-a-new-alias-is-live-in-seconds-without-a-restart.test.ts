@@ -17,8 +17,18 @@ test("20 aliases, one after the other: each is accepted within seconds of kubect
     await client.command("MAIL FROM:<>");
     assert.match(await client.command(`RCPT TO:<${name}@example.org>`), /^550 5\.1\.1 /);
     const start = performance.now();
-    const applied = stage.apply(object("Alias", name, { domainRef: { name: "example-org" }, addresses: [name], destinations: ["alice@example.org"] })).then(() => performance.now());
-    await until(`${name}@example.org`, 30_000, async () => (await client.command(`RCPT TO:<${name}@example.org>`)).startsWith("250"));
+    const applied = stage
+      .apply(
+        object("Alias", name, {
+          domainRef: { name: "example-org" },
+          addresses: [name],
+          destinations: ["alice@example.org"],
+        }),
+      )
+      .then(() => performance.now());
+    await until(`${name}@example.org`, 30_000, async () =>
+      (await client.command(`RCPT TO:<${name}@example.org>`)).startsWith("250"),
+    );
     const live = performance.now();
     sinceStart.push(live - start);
     sinceApplied.push(Math.max(0, live - (await applied)));
@@ -26,36 +36,68 @@ test("20 aliases, one after the other: each is accepted within seconds of kubect
     await client.command("RSET");
   }
   const p95 = (numbers: readonly number[]): number => [...numbers].sort((a, b) => a - b)[18] ?? Number.NaN;
-  console.log(`alias live, ms after kubectl apply began: p95 ${p95(sinceStart).toFixed(0)}, all ${sinceStart.map((ms) => ms.toFixed(0)).join(" ")}`);
+  console.log(
+    `alias live, ms after kubectl apply began: p95 ${p95(sinceStart).toFixed(0)}, all ${sinceStart.map((ms) => ms.toFixed(0)).join(" ")}`,
+  );
   console.log(`alias live, ms after kubectl apply returned: p95 ${p95(sinceApplied).toFixed(0)}`);
   assert.ok(p95(sinceStart) < 3000, `p95 ${p95(sinceStart)} ms`);
   const after = await stage.pods();
-  assert.deepEqual(after.map((pod) => pod.metadata.uid), before.map((pod) => pod.metadata.uid));
+  assert.deepEqual(
+    after.map((pod) => pod.metadata.uid),
+    before.map((pod) => pod.metadata.uid),
+  );
   await stage.kubectl("delete", "aliases", ...Array.from({ length: 20 }, (_, count) => `quick-${count}`));
 });
 
 test("a Mailbox with a wrong reference says Accepted=False with the sentence; other mail flows", async () => {
   const stage = await Stage.set();
-  await stage.apply(object("Mailbox", "lost", { address: "lost@nowhere.example", domainRef: { name: "no-such-domain" } }));
-  await until("Accepted=False", 20_000, async () => (await stage.condition("mailbox/lost", "Accepted"))?.status === "False");
+  await stage.apply(
+    object("Mailbox", "lost", { address: "lost@nowhere.example", domainRef: { name: "no-such-domain" } }),
+  );
+  await until(
+    "Accepted=False",
+    20_000,
+    async () => (await stage.condition("mailbox/lost", "Accepted"))?.status === "False",
+  );
   const accepted = await stage.condition("mailbox/lost", "Accepted");
   console.log(`Mailbox lost: ${accepted?.reason}: ${accepted?.message}`);
   assert.equal(accepted?.reason, "InvalidReference");
   assert.match(accepted?.message ?? "", /no-such-domain/);
   assert.equal((await stage.condition("mailbox/lost", "Ready"))?.status, "False");
   await using client = await stage.session();
-  assert.match((await client.send({ from: "bob@example.net", to: ["alice@example.org"], content: "Subject: flows\n\nx\n" })).at(-1) ?? "", /^250 /);
+  assert.match(
+    (await client.send({ from: "bob@example.net", to: ["alice@example.org"], content: "Subject: flows\n\nx\n" })).at(
+      -1,
+    ) ?? "",
+    /^250 /,
+  );
   await stage.ready("mailserver/mx");
   await stage.kubectl("delete", "mailbox/lost");
 });
 
 test("two objects that claim one address: the older wins, the younger says so and names it", async () => {
   const stage = await Stage.set();
-  await stage.apply(object("Alias", "first", { domainRef: { name: "example-org" }, addresses: ["claimed"], destinations: ["alice@example.org"] }));
+  await stage.apply(
+    object("Alias", "first", {
+      domainRef: { name: "example-org" },
+      addresses: ["claimed"],
+      destinations: ["alice@example.org"],
+    }),
+  );
   await stage.ready("alias/first");
   await sleep(1100); // creationTimestamp has whole seconds
-  await stage.apply(object("Alias", "a-second", { domainRef: { name: "example-org" }, addresses: ["claimed"], destinations: ["alice@example.org"] }));
-  await until("Conflict", 20_000, async () => (await stage.condition("alias/a-second", "Accepted"))?.reason === "Conflict");
+  await stage.apply(
+    object("Alias", "a-second", {
+      domainRef: { name: "example-org" },
+      addresses: ["claimed"],
+      destinations: ["alice@example.org"],
+    }),
+  );
+  await until(
+    "Conflict",
+    20_000,
+    async () => (await stage.condition("alias/a-second", "Accepted"))?.reason === "Conflict",
+  );
   assert.match((await stage.condition("alias/a-second", "Accepted"))?.message ?? "", /first/);
   assert.equal((await stage.condition("alias/first", "Ready"))?.status, "True");
   await stage.kubectl("delete", "alias/first");

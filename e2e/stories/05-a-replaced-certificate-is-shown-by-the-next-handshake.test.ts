@@ -7,7 +7,13 @@ import { until } from "../peers/ports.ts";
 import { Stage } from "./stage.ts";
 
 const tlsSecret = (pair: KeyPair): string =>
-  JSON.stringify({ apiVersion: "v1", kind: "Secret", type: "kubernetes.io/tls", metadata: { name: "story-tls" }, stringData: { "tls.crt": pair.certificate, "tls.key": pair.privateKey } });
+  JSON.stringify({
+    apiVersion: "v1",
+    kind: "Secret",
+    type: "kubernetes.io/tls",
+    metadata: { name: "story-tls" },
+    stringData: { "tls.crt": pair.certificate, "tls.key": pair.privateKey },
+  });
 
 test("the next handshake shows the new certificate", async () => {
   const stage = await Stage.set();
@@ -17,9 +23,20 @@ test("the next handshake shows the new certificate", async () => {
     await using client = await stage.session();
     return (await client.startTls()).getPeerX509Certificate()?.fingerprint256 ?? "";
   };
-  const showsSoon = (pair: KeyPair): Promise<void> => until("the certificate", 30_000, async () => (await shown()) === new X509Certificate(pair.certificate).fingerprint256);
+  const showsSoon = (pair: KeyPair): Promise<void> =>
+    until(
+      "the certificate",
+      30_000,
+      async () => (await shown()) === new X509Certificate(pair.certificate).fingerprint256,
+    );
   await stage.apply(tlsSecret(first));
-  await stage.kubectl("patch", "mailserver/mx", "--type=merge", "-p", '{"spec":{"tls":{"certificates":[{"secretName":"story-tls"}]}}}');
+  await stage.kubectl(
+    "patch",
+    "mailserver/mx",
+    "--type=merge",
+    "-p",
+    '{"spec":{"tls":{"certificates":[{"secretName":"story-tls"}]}}}',
+  );
   await showsSoon(first);
   const start = performance.now();
   await stage.apply(tlsSecret(second));

@@ -9,7 +9,16 @@ test("no write by a restarted operator in a world that did not change", async (c
   if (!stage.cluster.capabilities.auditLog) return context.skip("no audit log of a foreign cluster");
   await sleep(5000); // let what the stories before set in motion come to rest
   const since = new Date();
-  await stage.kubectl("delete", "pods", "-n", SYSTEM, "-l", `app.kubernetes.io/name=${OPERATOR}`, "--grace-period=0", "--force");
+  await stage.kubectl(
+    "delete",
+    "pods",
+    "-n",
+    SYSTEM,
+    "-l",
+    `app.kubernetes.io/name=${OPERATOR}`,
+    "--grace-period=0",
+    "--force",
+  );
   await stage.kubectl("rollout", "status", "-n", SYSTEM, "deployment", "--timeout=120s");
   await sleep(25_000); // longer than the lease of the one killed
   const writes = stage.operatorWrites(since);

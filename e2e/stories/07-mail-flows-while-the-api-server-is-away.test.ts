@@ -8,7 +8,8 @@ import { object, OPERATOR, Stage, SYSTEM } from "./stage.ts";
 
 test("60 s without an API server", async (context) => {
   const stage = await Stage.set();
-  if (!stage.cluster.capabilities.stopApiServer) return context.skip("the API server of a foreign cluster is not ours to stop");
+  if (!stage.cluster.capabilities.stopApiServer)
+    return context.skip("the API server of a foreign cluster is not ours to stop");
   const address = await stage.service();
   const [pod] = await stage.pods();
   const operator = await stage.list("pods", "-n", SYSTEM, "-l", `app.kubernetes.io/name=${OPERATOR}`);
@@ -20,25 +21,43 @@ test("60 s without an API server", async (context) => {
       await using client = await SmtpDialogue.open(25, { host: address });
       await client.reply();
       await client.command("EHLO client.example.net");
-      const reply = (await client.send({ from: "bob@example.net", to: ["alice@example.org"], content: `Subject: away ${ids.length}\n\nx\n` })).at(-1) ?? "";
+      const reply =
+        (
+          await client.send({
+            from: "bob@example.net",
+            to: ["alice@example.org"],
+            content: `Subject: away ${ids.length}\n\nx\n`,
+          })
+        ).at(-1) ?? "";
       assert.match(reply, /^250 /);
       ids.push(/queued as ([0-9A-Za-z]+)/.exec(reply)?.[1] ?? "");
       await sleep(1000);
     }
-    for (const id of ids) await until(`${id} delivered`, 10_000, async () => (await stage.admin(`/queue/${id}`, pod)).status === 404);
+    for (const id of ids)
+      await until(`${id} delivered`, 10_000, async () => (await stage.admin(`/queue/${id}`, pod)).status === 404);
   } finally {
     await stage.cluster.startApiServer();
   }
   console.log(`${ids.length} messages accepted and delivered while the API server was away`);
   const back = performance.now();
   await until("the API server to take an alias", 30_000, () =>
-    stage.apply(object("Alias", "after-outage", { domainRef: { name: "example-org" }, addresses: ["after-outage"], destinations: ["alice@example.org"] })).then(
-      () => true,
-      () => false,
-    ),
+    stage
+      .apply(
+        object("Alias", "after-outage", {
+          domainRef: { name: "example-org" },
+          addresses: ["after-outage"],
+          destinations: ["alice@example.org"],
+        }),
+      )
+      .then(
+        () => true,
+        () => false,
+      ),
   );
   await stage.ready("alias/after-outage", 90_000);
-  console.log(`the operator carried out a change ${((performance.now() - back) / 1000).toFixed(1)} s after the API server was back`);
+  console.log(
+    `the operator carried out a change ${((performance.now() - back) / 1000).toFixed(1)} s after the API server was back`,
+  );
   const after = await stage.list("pods", "-n", SYSTEM, "-l", `app.kubernetes.io/name=${OPERATOR}`);
   assert.deepEqual(
     after.map((each) => each.metadata.uid),

@@ -23,8 +23,18 @@ export interface Condition {
 
 export interface Thing {
   readonly kind: string;
-  readonly metadata: { readonly name: string; readonly uid: string; readonly generation?: number; readonly resourceVersion: string };
-  readonly status?: { readonly conditions?: readonly Condition[]; readonly podIP?: string; readonly observedGeneration?: number; readonly [field: string]: unknown };
+  readonly metadata: {
+    readonly name: string;
+    readonly uid: string;
+    readonly generation?: number;
+    readonly resourceVersion: string;
+  };
+  readonly status?: {
+    readonly conditions?: readonly Condition[];
+    readonly podIP?: string;
+    readonly observedGeneration?: number;
+    readonly [field: string]: unknown;
+  };
   readonly spec?: { readonly clusterIP?: string; readonly [field: string]: unknown };
   readonly data?: Readonly<Record<string, string>>;
 }
@@ -45,10 +55,30 @@ export class Stage {
   }
 
   async install(): Promise<void> {
-    const [repository, tag] = (process.env["PACKETBOAT_IMAGE"] ?? `${IMAGE.repository}:${IMAGE.tag}`).split(/:(?=[^:/]*$)/);
+    const [repository, tag] = (process.env["PACKETBOAT_IMAGE"] ?? `${IMAGE.repository}:${IMAGE.tag}`).split(
+      /:(?=[^:/]*$)/,
+    );
     const own = process.env["PACKETBOAT_IMAGE"] === undefined;
-    const parameters = ["upgrade", "--install", "packetboat", resolve(root, "charts/packetboat"), "-n", SYSTEM, "--create-namespace", "--wait", "--timeout", "180s"];
-    await this.cluster.helm([...parameters, "--set", `image.repository=${repository}`, "--set", `image.tag=${tag}`, ...(own ? ["--set", "image.pullPolicy=Never"] : [])]);
+    const parameters = [
+      "upgrade",
+      "--install",
+      "packetboat",
+      resolve(root, "charts/packetboat"),
+      "-n",
+      SYSTEM,
+      "--create-namespace",
+      "--wait",
+      "--timeout",
+      "180s",
+    ];
+    await this.cluster.helm([
+      ...parameters,
+      "--set",
+      `image.repository=${repository}`,
+      "--set",
+      `image.tag=${tag}`,
+      ...(own ? ["--set", "image.pullPolicy=Never"] : []), "--set", "test.server=mx,test.namespace=default,test.to=alice@example.org",
+    ]);
   }
 
   kubectl(...parameters: string[]): Promise<string> {
@@ -110,8 +140,16 @@ export class Stage {
   operatorWrites(since: Date): string[] {
     return this.cluster
       .auditEvents(since)
-      .filter((event) => isWrite(event) && event.user?.username?.startsWith(`system:serviceaccount:${SYSTEM}:`) === true && event.objectRef?.resource !== "leases")
-      .map((event) => `${event.verb} ${event.objectRef?.resource} ${event.objectRef?.namespace}/${event.objectRef?.name} ${event.objectRef?.subresource ?? ""}`);
+      .filter(
+        (event) =>
+          isWrite(event) &&
+          event.user?.username?.startsWith(`system:serviceaccount:${SYSTEM}:`) === true &&
+          event.objectRef?.resource !== "leases",
+      )
+      .map(
+        (event) =>
+          `${event.verb} ${event.objectRef?.resource} ${event.objectRef?.namespace}/${event.objectRef?.name} ${event.objectRef?.subresource ?? ""}`,
+      );
   }
 }
 

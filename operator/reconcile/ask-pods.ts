@@ -43,7 +43,8 @@ const queueAnswer = z.object({
   oldestMs: z.number(),
 });
 
-const isReady = (pod: Pod): boolean => pod.status?.conditions?.some((condition) => condition.type === "Ready" && condition.status === "True") ?? false;
+const isReady = (pod: Pod): boolean =>
+  pod.status?.conditions?.some((condition) => condition.type === "Ready" && condition.status === "True") ?? false;
 
 /** An answer larger than any of ours is not ours. */
 async function json(url: string, signal: AbortSignal): Promise<unknown> {
@@ -63,13 +64,19 @@ export async function askPod(pod: Pod, stopping: AbortSignal, port = ADMIN_PORT)
   const { name } = pod.metadata;
   const ready = isReady(pod);
   const address = pod.status?.podIP;
-  if (pod.metadata.deletionTimestamp !== undefined) return { name, ready, rejected: false, problem: "the pod is being deleted" };
-  if (address === undefined) return { name, ready, rejected: false, problem: `the pod has no address yet (${pod.status?.phase ?? "Pending"})` };
+  if (pod.metadata.deletionTimestamp !== undefined)
+    return { name, ready, rejected: false, problem: "the pod is being deleted" };
+  if (address === undefined)
+    return { name, ready, rejected: false, problem: `the pod has no address yet (${pod.status?.phase ?? "Pending"})` };
   const base = `http://${address.includes(":") ? `[${address}]` : address}:${port}`;
   const signal = AbortSignal.any([stopping, AbortSignal.timeout(TIMEOUT_MS)]);
   try {
-    const [config, queue] = await Promise.all([json(`${base}/config`, signal).then((value) => configAnswer.parse(value)), json(`${base}/queue`, signal).then((value) => queueAnswer.safeParse(value))]);
-    const problem = config.pending?.message ?? config.shards.find((shard) => shard.notReady !== null)?.notReady ?? undefined;
+    const [config, queue] = await Promise.all([
+      json(`${base}/config`, signal).then((value) => configAnswer.parse(value)),
+      json(`${base}/queue`, signal).then((value) => queueAnswer.safeParse(value)),
+    ]);
+    const problem =
+      config.pending?.message ?? config.shards.find((shard) => shard.notReady !== null)?.notReady ?? undefined;
     return {
       name,
       ready,
@@ -87,6 +94,11 @@ export async function askPod(pod: Pod, stopping: AbortSignal, port = ADMIN_PORT)
         : {}),
     };
   } catch (cause) {
-    return { name, ready, rejected: false, problem: `its admin port does not answer: ${cause instanceof Error ? cause.message : String(cause)}` };
+    return {
+      name,
+      ready,
+      rejected: false,
+      problem: `its admin port does not answer: ${cause instanceof Error ? cause.message : String(cause)}`,
+    };
   }
 }

@@ -60,7 +60,9 @@ const RESTING_MS = 20_000;
 /** Queue totals in status are for reading, not for graphs: written at most this often. */
 const TOTALS_MS = 60_000;
 
-type Statused = KubeObject & { readonly status?: { readonly conditions?: readonly Condition[]; readonly queue?: object } };
+type Statused = KubeObject & {
+  readonly status?: { readonly conditions?: readonly Condition[]; readonly queue?: object };
+};
 
 export class FleetReconciler {
   readonly #options: ReconcilerOptions;
@@ -112,19 +114,30 @@ export class FleetReconciler {
     }
     let carried = this.#carried.get(key);
     const recheckAtMs = carried?.desired.recheckAtMs;
-    if (carried === undefined || this.#stale.has(key) || carried.applyFailure !== undefined || (recheckAtMs !== undefined && this.#now() >= recheckAtMs)) {
+    if (
+      carried === undefined ||
+      this.#stale.has(key) ||
+      carried.applyFailure !== undefined ||
+      (recheckAtMs !== undefined && this.#now() >= recheckAtMs)
+    ) {
       this.#stale.delete(key);
       carried = await this.#carryOut(key, server, carried);
       this.#carried.set(key, carried);
     }
     const pauseMs = await this.#follow(key, carried, signal);
     if (carried.applyFailure !== undefined) throw new Error(carried.applyFailure);
-    return { againInMs: carried.desired.recheckAtMs === undefined ? pauseMs : Math.max(0, Math.min(pauseMs, carried.desired.recheckAtMs - this.#now())) };
+    return {
+      againInMs:
+        carried.desired.recheckAtMs === undefined
+          ? pauseMs
+          : Math.max(0, Math.min(pauseMs, carried.desired.recheckAtMs - this.#now())),
+    };
   }
 
   async #carryOut(key: string, server: MailServer, before: Carried | undefined): Promise<Carried> {
     const { stores, operatorNamespace, image } = this.#options;
-    const lastGood = before === undefined ? undefined : new Map(Object.entries(before.desired.config.secrets.certificates));
+    const lastGood =
+      before === undefined ? undefined : new Map(Object.entries(before.desired.config.secrets.certificates));
     const { world, askedSecrets } = worldOf(server, this.#world(), stores, this.#now(), lastGood);
     const desired = buildDesired(world);
     const files = renderFiles(desired.config);
@@ -135,7 +148,11 @@ export class FleetReconciler {
     const oversized = oversizedFiles(files);
     if (oversized.length > 0) {
       // Part of a set is no set: the pods keep what they run until somebody gives it more room.
-      return { ...result, hash: before?.hash ?? hash, applyFailure: `${oversized.join(", ")} would not fit into an object of 1 MiB; raise spec.configShards of the MailServer` };
+      return {
+        ...result,
+        hash: before?.hash ?? hash,
+        applyFailure: `${oversized.join(", ")} would not fit into an object of 1 MiB; raise spec.configShards of the MailServer`,
+      };
     }
     for (const wanted of buildObjects(world, desired.config, { operatorNamespace, image, files })) {
       const failure = await this.#apply(wanted);
@@ -143,7 +160,8 @@ export class FleetReconciler {
       if (failure !== undefined) return { ...result, hash: before?.hash ?? hash, applyFailure: failure };
     }
     const failure = await this.#removeLeftovers(server, files);
-    if (before?.hash !== hash) this.#options.log.info({ server: key, hash, objects: desired.verdicts.size }, "configuration written");
+    if (before?.hash !== hash)
+      this.#options.log.info({ server: key, hash, objects: desired.verdicts.size }, "configuration written");
     return { ...result, applyFailure: failure };
   }
 
@@ -157,7 +175,9 @@ export class FleetReconciler {
       if (found?.ok === true) observed = found.value;
     }
     const result = await applier.apply(wanted, observed);
-    return result.ok ? undefined : `${wanted.kind} ${wanted.metadata.name} could not be written: ${result.failure.message}`;
+    return result.ok
+      ? undefined
+      : `${wanted.kind} ${wanted.metadata.name} could not be written: ${result.failure.message}`;
   }
 
   /** Slices of a time when there were more of them. */
@@ -167,7 +187,8 @@ export class FleetReconciler {
     const slice = new RegExp(`^${name.replaceAll(".", "\\.")}-((?:table|secret)-\\d{2})$`);
     for (const object of stores.ownedBy(uid ?? "", namespace ?? "default")) {
       const file = slice.exec(object.metadata.name)?.[1];
-      if (file === undefined || files.has(`${file}.json`) || (object.kind !== "ConfigMap" && object.kind !== "Secret")) continue;
+      if (file === undefined || files.has(`${file}.json`) || (object.kind !== "ConfigMap" && object.kind !== "Secret"))
+        continue;
       const result = await applier.remove(object);
       if (!result.ok) return `${object.kind} ${object.metadata.name} could not be removed: ${result.failure.message}`;
     }
@@ -179,7 +200,9 @@ export class FleetReconciler {
     const { stores, applier, ask = askPod } = this.#options;
     const { server } = carried.world;
     const selector = selectorOf(server);
-    const pods = stores.list<Pod>("Pod", server.metadata.namespace).filter((pod) => Object.entries(selector).every(([name, value]) => pod.metadata.labels?.[name] === value));
+    const pods = stores
+      .list<Pod>("Pod", server.metadata.namespace)
+      .filter((pod) => Object.entries(selector).every(([name, value]) => pod.metadata.labels?.[name] === value));
     const answers = await Promise.all(pods.map((pod) => ask(pod, signal)));
     const nowMs = this.#now();
     this.#kicks.keepOnly(new Set(stores.list<Pod>("Pod").map((pod) => pod.metadata.uid ?? "")));
@@ -190,7 +213,8 @@ export class FleetReconciler {
       if (value !== undefined) await applier.annotate(pod, { [KICK_ANNOTATION]: value });
     }
     const wantedPods = server.spec.replicas;
-    const settled = answers.length === wantedPods && answers.every((answer) => answer.hash === carried.hash && answer.ready);
+    const settled =
+      answers.length === wantedPods && answers.every((answer) => answer.hash === carried.hash && answer.ready);
     await this.#writeStatus(key, carried, answers);
     if (settled) {
       this.#behindSince.delete(key);
@@ -203,12 +227,21 @@ export class FleetReconciler {
 
   async #writeStatus(key: string, carried: Carried, answers: readonly PodAnswer[]): Promise<void> {
     const { server } = carried.world;
-    const reports: PodReport[] = answers.map(({ name, hash, problem, rejected }) => ({ name, hash, ...(rejected ? { rejected: problem } : { error: hash === undefined ? problem : undefined }) }));
+    const reports: PodReport[] = answers.map(({ name, hash, problem, rejected }) => ({
+      name,
+      hash,
+      ...(rejected ? { rejected: problem } : { error: hash === undefined ? problem : undefined }),
+    }));
     for (const object of this.#world().members.get(key) ?? []) {
       const observed = this.#options.stores.get<Statused>(object.kind, nameKey(object));
       const verdict = carried.desired.verdicts.get(objectKey(object));
       // Not of this build: it came a moment ago, and the next one will judge it.
-      if (observed === undefined || verdict === undefined || observed.metadata.generation !== carried.generations.get(objectKey(object))) continue;
+      if (
+        observed === undefined ||
+        verdict === undefined ||
+        observed.metadata.generation !== carried.generations.get(objectKey(object))
+      )
+        continue;
       const isServer = object.kind === "MailServer" && nameKey(object) === key;
       const previous = observed.status?.conditions ?? [];
       const conditions = conditionsOf({
@@ -221,29 +254,66 @@ export class FleetReconciler {
         nowMs: this.#now(),
         ...(isServer ? this.#serverNotReady(carried, answers) : {}),
       });
-      const status = { ...(isServer ? this.#serverStatus(key, carried, server, answers, observed) : {}), observedGeneration: observed.metadata.generation ?? 0, conditions };
+      const status = {
+        ...(isServer ? this.#serverStatus(key, carried, server, answers, observed) : {}),
+        observedGeneration: observed.metadata.generation ?? 0,
+        conditions,
+      };
       await this.#tell(observed, previous, conditions, status);
     }
   }
 
-  async #tell(observed: KubeObject, previous: readonly Condition[], conditions: readonly Condition[], status: object): Promise<void> {
+  async #tell(
+    observed: KubeObject,
+    previous: readonly Condition[],
+    conditions: readonly Condition[],
+    status: object,
+  ): Promise<void> {
     const result = await this.#options.applier.applyStatus(observed, status);
-    if (result.ok && result.did === "written") this.#options.events.transitions(observed, previous, conditions, "Reconcile");
+    if (result.ok && result.did === "written")
+      this.#options.events.transitions(observed, previous, conditions, "Reconcile");
   }
 
-  #serverNotReady(carried: Carried, answers: readonly PodAnswer[]): { readonly notReady?: { readonly reason: "ApplyFailed" | "Pending"; readonly message: string; readonly stalled: boolean } } {
-    if (carried.applyFailure !== undefined) return { notReady: { reason: "ApplyFailed", message: carried.applyFailure, stalled: true } };
+  #serverNotReady(
+    carried: Carried,
+    answers: readonly PodAnswer[],
+  ): {
+    readonly notReady?: {
+      readonly reason: "ApplyFailed" | "Pending";
+      readonly message: string;
+      readonly stalled: boolean;
+    };
+  } {
+    if (carried.applyFailure !== undefined)
+      return { notReady: { reason: "ApplyFailed", message: carried.applyFailure, stalled: true } };
     const wanted = carried.world.server.spec.replicas;
     const ready = answers.filter((answer) => answer.ready).length;
     if (ready >= wanted && answers.length === wanted) return {};
     const why = answers.find((answer) => !answer.ready)?.problem;
-    return { notReady: { reason: "Pending", message: `${ready} of ${wanted} pods take mail${why === undefined ? "" : `; ${why}`}.`, stalled: false } };
+    return {
+      notReady: {
+        reason: "Pending",
+        message: `${ready} of ${wanted} pods take mail${why === undefined ? "" : `; ${why}`}.`,
+        stalled: false,
+      },
+    };
   }
 
-  #serverStatus(key: string, carried: Carried, server: MailServer, answers: readonly PodAnswer[], observed: Statused): object {
+  #serverStatus(
+    key: string,
+    carried: Carried,
+    server: MailServer,
+    answers: readonly PodAnswer[],
+    observed: Statused,
+  ): object {
     const nowMs = this.#now();
-    const sum = (of: (queue: NonNullable<PodAnswer["queue"]>) => number): number => answers.reduce((total, { queue }) => total + (queue === undefined ? 0 : of(queue)), 0);
-    const fresh = { messages: sum((queue) => queue.messages), recipients: sum((queue) => queue.recipients), oldestSeconds: Math.max(0, ...answers.map(({ queue }) => queue?.oldestSeconds ?? 0)) };
+    const sum = (of: (queue: NonNullable<PodAnswer["queue"]>) => number): number =>
+      answers.reduce((total, { queue }) => total + (queue === undefined ? 0 : of(queue)), 0);
+    const fresh = {
+      messages: sum((queue) => queue.messages),
+      recipients: sum((queue) => queue.recipients),
+      oldestSeconds: Math.max(0, ...answers.map(({ queue }) => queue?.oldestSeconds ?? 0)),
+    };
     const before = observed.status?.queue as typeof fresh | undefined;
     const due = nowMs - (this.#totalsAt.get(key) ?? 0) >= TOTALS_MS;
     // An empty queue that stays empty is no news, a busy one is told of once a minute.
@@ -257,7 +327,12 @@ export class FleetReconciler {
         .join(","),
       configHash: carried.hash,
       queue,
-      pods: answers.map(({ name, ready, hash, problem }) => ({ name, ready, ...(hash === undefined ? {} : { configHash: hash }), ...(problem === undefined ? {} : { message: problem.slice(0, 1024) }) })),
+      pods: answers.map(({ name, ready, hash, problem }) => ({
+        name,
+        ready,
+        ...(hash === undefined ? {} : { configHash: hash }),
+        ...(problem === undefined ? {} : { message: problem.slice(0, 1024) }),
+      })),
     };
   }
 
@@ -266,7 +341,15 @@ export class FleetReconciler {
     for (const { observed, verdict } of this.#world().strays) {
       const previous = (observed as Statused).status?.conditions ?? [];
       const generation = observed.metadata.generation ?? 0;
-      const conditions = conditionsOf({ generation, verdict, previous, desiredHash: "", pods: [], sticky: false, nowMs: this.#now() });
+      const conditions = conditionsOf({
+        generation,
+        verdict,
+        previous,
+        desiredHash: "",
+        pods: [],
+        sticky: false,
+        nowMs: this.#now(),
+      });
       await this.#tell(observed, previous, conditions, { observedGeneration: generation, conditions });
     }
   }

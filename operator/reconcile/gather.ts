@@ -4,7 +4,19 @@
  * Pure over the stores. Which objects belong to a server is decided by references alone (objects → domain → server); whether they may is the build's business.
  * What refers to nothing that exists belongs to no server and is told so (`strays`). A stored object that no longer parses (written by another version) is told so too.
  */
-import { type AccessRule, type Alias, type MailDomain, type Mailbox, type MailKind, type MailObject, type MailServer, parseObject, type RelayClientCert, type Route, type TLSPolicy } from "../../crds/kinds.ts";
+import {
+  type AccessRule,
+  type Alias,
+  type MailDomain,
+  type Mailbox,
+  type MailKind,
+  type MailObject,
+  type MailServer,
+  parseObject,
+  type RelayClientCert,
+  type Route,
+  type TLSPolicy,
+} from "../../crds/kinds.ts";
 import type { Verdict } from "../build/verdict.ts";
 import { namespaceOf, nameKey, type SecretData, type World } from "../build/world.ts";
 import type { KubeObject } from "../kube/types.ts";
@@ -23,14 +35,20 @@ export interface Gathered {
   readonly strays: readonly Stray[];
 }
 
-const refused = (reason: "InvalidReference" | "Invalid", message: string): Verdict => ({ accepted: false, reason, message, warnings: [] });
+const refused = (reason: "InvalidReference" | "Invalid", message: string): Verdict => ({
+  accepted: false,
+  reason,
+  message,
+  warnings: [],
+});
 
 interface Reference {
   readonly name: string;
   readonly namespace?: string | undefined;
 }
 
-const target = (from: MailObject, reference: Reference): string => `${reference.namespace ?? namespaceOf(from)}/${reference.name}`;
+const target = (from: MailObject, reference: Reference): string =>
+  `${reference.namespace ?? namespaceOf(from)}/${reference.name}`;
 
 /** Parsing is the expensive part of gathering, and most objects are the same as a moment ago. */
 const parsed = new WeakMap<KubeObject, ReturnType<typeof parseObject>>();
@@ -82,17 +100,26 @@ export function gather(stores: Stores): Gathered {
     const domain = target(object, object.spec.domainRef);
     const server = serverOfDomain.get(domain);
     if (server === undefined) stray(object, `MailDomain ${domain} does not exist; create it, or correct domainRef.`);
-    else if (!servers.has(server)) stray(object, `MailDomain ${domain} refers to MailServer ${server}, which does not exist; create it, or correct serverRef of the MailDomain.`);
+    else if (!servers.has(server))
+      stray(
+        object,
+        `MailDomain ${domain} refers to MailServer ${server}, which does not exist; create it, or correct serverRef of the MailDomain.`,
+      );
     else join(server, object);
   }
-  for (const object of [...(byKind.get("RelayClientCert") as RelayClientCert[]), ...(byKind.get("AccessRule") as AccessRule[]), ...(byKind.get("Route") as Route[])]) {
+  for (const object of [
+    ...(byKind.get("RelayClientCert") as RelayClientCert[]),
+    ...(byKind.get("AccessRule") as AccessRule[]),
+    ...(byKind.get("Route") as Route[]),
+  ]) {
     join(target(object, object.spec.serverRef), object);
   }
   for (const policy of byKind.get("TLSPolicy") as TLSPolicy[]) {
     if (policy.spec.serverRef !== undefined) join(target(policy, policy.spec.serverRef), policy);
     else {
       const all = [...servers.values()].filter((server) => namespaceOf(server) === namespaceOf(policy));
-      if (all.length === 0) stray(policy, `Namespace ${namespaceOf(policy)} has no MailServer; create one, or name one in serverRef.`);
+      if (all.length === 0)
+        stray(policy, `Namespace ${namespaceOf(policy)} has no MailServer; create one, or name one in serverRef.`);
       for (const server of all) members.get(nameKey(server))?.push(policy);
     }
   }
@@ -130,9 +157,16 @@ export interface GatheredWorld {
   readonly askedSecrets: ReadonlySet<string>;
 }
 
-export function worldOf(server: MailServer, gathered: Gathered, stores: Stores, nowMs: number, lastGoodCertificates: World["lastGoodCertificates"]): GatheredWorld {
+export function worldOf(
+  server: MailServer,
+  gathered: Gathered,
+  stores: Stores,
+  nowMs: number,
+  lastGoodCertificates: World["lastGoodCertificates"],
+): GatheredWorld {
   const members = gathered.members.get(nameKey(server)) ?? [];
-  const of = <T extends MailObject>(kind: T["kind"]): T[] => members.filter((object): object is T => object.kind === kind);
+  const of = <T extends MailObject>(kind: T["kind"]): T[] =>
+    members.filter((object): object is T => object.kind === kind);
   const secrets = new LazySecrets(stores);
   return {
     askedSecrets: secrets.asked,
@@ -146,10 +180,13 @@ export function worldOf(server: MailServer, gathered: Gathered, stores: Stores, 
       accessRules: of<AccessRule>("AccessRule"),
       routes: of<Route>("Route"),
       secrets,
-      namespaces: new Map(stores.list<KubeObject>("Namespace").map((namespace) => [namespace.metadata.name, namespace.metadata.labels ?? {}])),
+      namespaces: new Map(
+        stores
+          .list<KubeObject>("Namespace")
+          .map((namespace) => [namespace.metadata.name, namespace.metadata.labels ?? {}]),
+      ),
       nowMs,
       ...(lastGoodCertificates === undefined ? {} : { lastGoodCertificates }),
     },
   };
 }
-

@@ -10,9 +10,25 @@ import type { Metrics } from "../kube/metrics.ts";
 import { Reflector } from "../kube/reflector.ts";
 import { type KubeObject, type Resource, resources, splitKey } from "../kube/types.ts";
 
-export const mailKinds = ["MailServer", "MailDomain", "Mailbox", "Alias", "TLSPolicy", "RelayClientCert", "AccessRule", "Route"] as const;
+export const mailKinds = [
+  "MailServer",
+  "MailDomain",
+  "Mailbox",
+  "Alias",
+  "TLSPolicy",
+  "RelayClientCert",
+  "AccessRule",
+  "Route",
+] as const;
 export type MailKind = (typeof mailKinds)[number];
-const ownKinds = ["ConfigMap", "Service", "ServiceAccount", "StatefulSet", "PodDisruptionBudget", "NetworkPolicy"] as const;
+const ownKinds = [
+  "ConfigMap",
+  "Service",
+  "ServiceAccount",
+  "StatefulSet",
+  "PodDisruptionBudget",
+  "NetworkPolicy",
+] as const;
 type WatchedKind = MailKind | (typeof ownKinds)[number] | "Secret" | "Namespace" | "Pod";
 
 const OWN = "app.kubernetes.io/managed-by=packetboat-operator";
@@ -42,7 +58,17 @@ export class Stores {
       const namespaces = resource.namespaced && options.namespaces.length > 0 ? options.namespaces : [undefined];
       this.#byKind.set(
         kind,
-        namespaces.map((namespace) => new Reflector({ client: options.client, log: options.log, metrics: options.metrics, resource, ...selection(kind), ...(namespace === undefined ? {} : { namespace }) })),
+        namespaces.map(
+          (namespace) =>
+            new Reflector({
+              client: options.client,
+              log: options.log,
+              metrics: options.metrics,
+              resource,
+              ...selection(kind),
+              ...(namespace === undefined ? {} : { namespace }),
+            }),
+        ),
       );
     }
   }
@@ -64,12 +90,18 @@ export class Stores {
   }
 
   list<T extends KubeObject>(kind: WatchedKind, namespace?: string): readonly T[] {
-    return (this.#byKind.get(kind) ?? []).flatMap((reflector) => reflector.list(namespace)) as readonly KubeObject[] as readonly T[];
+    return (this.#byKind.get(kind) ?? []).flatMap((reflector) =>
+      reflector.list(namespace),
+    ) as readonly KubeObject[] as readonly T[];
   }
 
   /** Objects of ours that belong to this owner. */
   ownedBy(uid: string, namespace: string): readonly KubeObject[] {
-    return [...ownKinds, "Secret" as const].flatMap((kind) => this.list(kind, namespace).filter((object) => object.metadata.ownerReferences?.some((owner) => owner.uid === uid && owner.controller === true)));
+    return [...ownKinds, "Secret" as const].flatMap((kind) =>
+      this.list(kind, namespace).filter((object) =>
+        object.metadata.ownerReferences?.some((owner) => owner.uid === uid && owner.controller === true),
+      ),
+    );
   }
 
   async start(): Promise<void> {
@@ -87,6 +119,7 @@ export class Stores {
 }
 
 /** `namespace/name` → the label of the fleet a pod belongs to. */
-export const fleetOf = (pod: KubeObject): string => `${pod.metadata.namespace ?? ""}/${pod.metadata.labels?.["app.kubernetes.io/instance"] ?? ""}`;
+export const fleetOf = (pod: KubeObject): string =>
+  `${pod.metadata.namespace ?? ""}/${pod.metadata.labels?.["app.kubernetes.io/instance"] ?? ""}`;
 
 export const namespaceOfKey = (key: string): string => splitKey(key).namespace ?? "default";

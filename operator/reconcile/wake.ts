@@ -37,7 +37,14 @@ export function wakeOnChanges(stores: Stores, reconciler: Wakeable, add: (key: s
 
   for (const kind of mailKinds) {
     stores.onChange(kind, (key) => {
-      if (!changed(kind, key, ({ metadata }) => `${metadata.uid} ${metadata.generation} ${metadata.deletionTimestamp ?? ""}`)) return;
+      if (
+        !changed(
+          kind,
+          key,
+          ({ metadata }) => `${metadata.uid} ${metadata.generation} ${metadata.deletionTimestamp ?? ""}`,
+        )
+      )
+        return;
       if (kind === "MailServer") add(key);
       wakeAll();
     });
@@ -56,7 +63,9 @@ export function wakeOnChanges(stores: Stores, reconciler: Wakeable, add: (key: s
   });
   const wakeOwner = (kind: string, key: string): void => {
     const object = stores.get<KubeObject>(kind, key);
-    const owner = object?.metadata.ownerReferences?.find((reference) => reference.kind === "MailServer" && reference.controller === true);
+    const owner = object?.metadata.ownerReferences?.find(
+      (reference) => reference.kind === "MailServer" && reference.controller === true,
+    );
     if (object === undefined) {
       // It may have been ours: whoever lost it makes it again.
       for (const server of reconciler.servers()) {
@@ -69,7 +78,14 @@ export function wakeOnChanges(stores: Stores, reconciler: Wakeable, add: (key: s
       add(server);
     }
   };
-  for (const kind of ["ConfigMap", "Service", "ServiceAccount", "StatefulSet", "PodDisruptionBudget", "NetworkPolicy"] as const) {
+  for (const kind of [
+    "ConfigMap",
+    "Service",
+    "ServiceAccount",
+    "StatefulSet",
+    "PodDisruptionBudget",
+    "NetworkPolicy",
+  ] as const) {
     stores.onChange(kind, (key) => wakeOwner(kind, key));
   }
 }

@@ -18,7 +18,7 @@ export function createLog(component: string, level: string = process.env["LOG_LE
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
       redact: {
-        paths: ["password", "privateKey", "hash", "*.password", "*.privateKey", "authorization"],
+        paths: ["password", "privateKey", "*.password", "*.privateKey", "authorization"],
         censor: "[redacted]",
       },
     },

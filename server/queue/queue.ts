@@ -79,8 +79,10 @@ export interface QueuedMessage {
   readonly size: number;
   readonly envelope: Omit<Envelope, "recipients">;
   readonly origin: Origin;
-  /** For a claim: only the recipients claimed. */
+  /** For a claim: only the recipients claimed; else all that are not settled. */
   readonly recipients: readonly QueuedRecipient[];
+  /** Present when it was found corrupt: its recipients are on hold for good, only `remove` ends it. */
+  readonly corrupt?: true;
 }
 
 export interface MessageWriter {

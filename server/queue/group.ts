@@ -1,0 +1,264 @@
+/**
+ * Group commit: everything that is ready in one transaction, answers only after its COMMIT has returned.
+ *
+ * COMMIT returns when the log is synced (synchronous=FULL), so an answer means stable storage. A request that fails is rolled back alone
+ * (SAVEPOINT), its neighbours go on. Fails as a whole in two ways: no space (rolled back; what needs space is refused, the rest is tried once more)
+ * and storage that is broken (StorageFailed: final, nothing of the group is answered).
+ */
+import type { DatabaseSync } from "node:sqlite";
+import { FreeSpace, Log } from "./database.ts";
+import { type Ours, operations } from "./operations.ts";
+import type { Answer, FromWorker, RawFailure, Request, WorkerOptions } from "./protocol.ts";
+import { Query } from "./query.ts";
+import { Spool } from "./spool.ts";
+import { describeError, troubleOf } from "./sqlite-error.ts";
+
+export type WorkRequest = Exclude<Request, { readonly op: "close" }>;
+export type GroupAnswers = Extract<FromWorker, { readonly kind: "answers" }>;
+
+/** Storage that is not to be trusted any more. */
+export class StorageFailed extends Error {}
+/** The transaction is gone for lack of space. */
+class NoSpace extends Error {
+  constructor() {
+    super("no space left for the queue");
+  }
+}
+
+interface LongWork {
+  readonly serial: number;
+  readonly steps: Generator<void, unknown>;
+}
+
+/** Pages of 4 KiB in the log at which it is brought into the database file. */
+const CHECKPOINT_PAGES = 4096;
+const nothing = new Uint8Array(0);
+const noSpace: RawFailure = { reason: "full", message: "no space left for the queue" };
+const closed: RawFailure = { reason: "closed", message: "the queue is closed" };
+
+export class GroupCommitter {
+  readonly spool: Spool;
+  readonly #ours: Ours;
+  readonly #freeSpace: FreeSpace;
+  readonly #log: Log;
+  readonly #begin: Query;
+  readonly #commit: Query;
+  readonly #savepoint: Query;
+  readonly #release: Query;
+  readonly #rollbackTo: Query;
+  /** Continued one step a group, the first first. */
+  #long: LongWork[] = [];
+  #inTransaction = false;
+
+  constructor(db: DatabaseSync, options: WorkerOptions) {
+    this.spool = new Spool(db, options.maxFutureMs, () => this.#ensureTransaction());
+    this.#ours = { ours: options.path, nowMs: options.nowMs, maxFutureMs: options.maxFutureMs };
+    this.#freeSpace = new FreeSpace(db);
+    this.#log = new Log(db);
+    this.#begin = new Query(db, "BEGIN IMMEDIATE");
+    this.#commit = new Query(db, "COMMIT");
+    this.#savepoint = new Query(db, "SAVEPOINT item");
+    this.#release = new Query(db, "RELEASE item");
+    this.#rollbackTo = new Query(db, "ROLLBACK TO item");
+  }
+
+  /** Before anything else; see `Transitions.recover`. */
+  recover(nowMs: number): { readonly cutOff: number; readonly halfReceived: number } {
+    this.#ensureTransaction();
+    const found = this.spool.transitions.recover(nowMs);
+    this.#commitAll();
+    return found;
+  }
+
+  get freeBytes(): number {
+    return this.#freeSpace.bytes();
+  }
+
+  get hasLongWork(): boolean {
+    return this.#long.length > 0;
+  }
+
+  /** Throws StorageFailed. */
+  run(group: readonly WorkRequest[]): GroupAnswers {
+    const start = performance.now();
+    const totals = this.spool.census.snapshot();
+    let answers: readonly Answer[];
+    let items = 0;
+    try {
+      // Work begun in this very group gets its first step in it.
+      answers = [...group.flatMap((request) => this.#answer(request)), ...this.#continueLong()];
+      if (this.#inTransaction) items = Math.max(1, group.filter(({ op }) => operations[op].kind !== "read").length);
+      this.#commitAll();
+    } catch (error) {
+      if (!(error instanceof NoSpace)) throw error;
+      this.spool.census.restore(totals);
+      answers = this.#withoutSpace(group);
+    }
+    const commit = items === 0 ? undefined : { items, seconds: (performance.now() - start) / 1000 };
+    return { kind: "answers", answers, commit, freeBytes: this.freeBytes };
+  }
+
+  /** After the answers are out: whoever waits for them shall not wait for this. */
+  tidy(): void {
+    if (this.#log.pages() >= CHECKPOINT_PAGES) this.#checkpoint();
+  }
+
+  /** What is not finished is refused; everything else is in the database file, and the log is gone. */
+  close(): readonly Answer[] {
+    const abandoned = this.#stopLong(closed);
+    this.spool.begin();
+    this.spool.messages.eraseAdopting();
+    this.#commitAll();
+    this.#log.truncate();
+    this.spool.db.close();
+    return abandoned;
+  }
+
+  #answer(request: WorkRequest): readonly Answer[] {
+    const operation = operations[request.op];
+    const { serial } = request;
+    // The table pairs each name with the function for it, which a union cannot say.
+    const parameters = request as never;
+    if (operation.kind === "long") {
+      this.#long.push({ serial, steps: operation.run(this.spool, parameters, this.#ours) });
+      return [];
+    }
+    const body = request.body ?? nothing;
+    try {
+      if (operation.kind === "read") return [{ serial, result: operation.run(this.spool, parameters, body) }];
+    } catch (error) {
+      return [this.#failedAlone(serial, error)];
+    }
+    const totals = this.spool.census.snapshot();
+    this.#ensureTransaction();
+    try {
+      this.#savepoint.run();
+      const result = operation.run(this.spool, parameters, body);
+      this.#release.run();
+      return [{ serial, result }];
+    } catch (error) {
+      const answer = this.#failedAlone(serial, error);
+      this.#undo();
+      this.spool.census.restore(totals);
+      return [answer];
+    }
+  }
+
+  #undo(): void {
+    this.#rollbackTo.run();
+    this.#release.run();
+  }
+
+  #continueLong(): readonly Answer[] {
+    const work = this.#long[0];
+    if (work === undefined) return [];
+    this.#ensureTransaction();
+    const totals = this.spool.census.snapshot();
+    try {
+      this.#savepoint.run();
+      const step = work.steps.next();
+      this.#release.run();
+      if (step.done !== true) return [];
+      this.#long.shift();
+      return [{ serial: work.serial, result: step.value }];
+    } catch (error) {
+      const answer = this.#failedAlone(work.serial, error);
+      this.#undo();
+      this.spool.census.restore(totals);
+      this.#long.shift();
+      this.spool.messages.eraseAdopting();
+      return [answer];
+    }
+  }
+
+  /** The failure of one request; throws when it is everybody's. */
+  #failedAlone(serial: number, error: unknown): Answer {
+    this.#throwIfCommon(error);
+    // SQLite has given the transaction up by itself (out of memory, for one).
+    if (this.#inTransaction && !this.spool.db.isTransaction) throw new StorageFailed(describeError(error));
+    return { serial, failure: { reason: "error", message: describeError(error) } };
+  }
+
+  #throwIfCommon(error: unknown): void {
+    switch (troubleOf(error)) {
+      case "full":
+        if (this.spool.db.isTransaction) this.spool.db.exec("ROLLBACK");
+        this.#inTransaction = false;
+        throw new NoSpace();
+      case "damaged":
+      case "storage":
+      case "busy":
+        throw new StorageFailed(describeError(error), { cause: error });
+      case "other":
+        return;
+    }
+  }
+
+  #ensureTransaction(): void {
+    if (this.#inTransaction) return;
+    try {
+      this.#begin.run();
+    } catch (error) {
+      this.#throwIfCommon(error);
+      throw new StorageFailed(describeError(error), { cause: error });
+    }
+    this.#inTransaction = true;
+  }
+
+  #commitAll(): void {
+    if (!this.#inTransaction) return;
+    try {
+      this.#commit.run();
+    } catch (error) {
+      this.#throwIfCommon(error);
+      // Never again: after a failed sync the kernel may call the next one a success for data it has dropped.
+      throw new StorageFailed(describeError(error), { cause: error });
+    }
+    this.#inTransaction = false;
+  }
+
+  /** What needs space is refused; what may free some is tried again without it. */
+  #withoutSpace(group: readonly WorkRequest[]): readonly Answer[] {
+    const needsSpace = ({ op }: WorkRequest): boolean => ["grow", "long"].includes(operations[op].kind);
+    const refuse = (requests: readonly WorkRequest[]): Answer[] =>
+      requests.map(({ serial }) => ({ serial, failure: noSpace }));
+    const isNew = new Set(group.map(({ serial }) => serial));
+    const abandoned = this.#stopLong(noSpace).filter(({ serial }) => !isNew.has(serial));
+    const totals = this.spool.census.snapshot();
+    try {
+      // A log that starts over in its place needs no new space.
+      this.#checkpoint();
+      if (abandoned.length > 0) {
+        this.#ensureTransaction();
+        this.spool.messages.eraseAdopting();
+      }
+      const answers = group.filter((request) => !needsSpace(request)).flatMap((request) => this.#answer(request));
+      this.#commitAll();
+      return [...abandoned, ...refuse(group.filter(needsSpace)), ...answers];
+    } catch (error) {
+      if (error instanceof NoSpace) {
+        this.spool.census.restore(totals);
+        return [...abandoned, ...refuse(group)];
+      }
+      this.#throwIfCommon(error);
+      throw error;
+    }
+  }
+
+  #stopLong(failure: RawFailure): readonly Answer[] {
+    const works = this.#long;
+    this.#long = [];
+    for (const { steps } of works) steps.return(undefined);
+    return works.map(({ serial }) => ({ serial, failure }));
+  }
+
+  /** Without space it waits for better times: everything is safe in the log. */
+  #checkpoint(): void {
+    try {
+      this.#log.checkpoint();
+    } catch (error) {
+      const trouble = troubleOf(error);
+      if (trouble !== "full") throw new StorageFailed(describeError(error), { cause: error });
+    }
+  }
+}

@@ -1,0 +1,227 @@
+/**
+ * The queue on SQLite: the port of `queue.ts`, seen from the main thread.
+ *
+ * Every call becomes a request to the worker thread (`worker.ts`), which joins it to its next group commit and answers when that is on stable storage.
+ * `openQueue` recovers what a crash has left: mail in flight is due now, half received mail is gone, an adoption that was cut off is finished. It rejects
+ * with a sentence when the database is damaged, newer than this program, or in use; nothing is changed then.
+ */
+import { dirname } from "node:path";
+import type { Log } from "../observe/log.ts";
+import { Availability } from "./availability.ts";
+import { makeDirectoryDurably } from "./database.ts";
+import { QueueIds } from "./id.ts";
+import type { RawNewMessage, ResultOf } from "./protocol.ts";
+import {
+  type GeneratedMessage,
+  type MessageWriter,
+  type Origin,
+  type Queue,
+  type QueuedMessage,
+  type QueueId,
+  type QueueSummary,
+  QueueUnavailable,
+  type Settlement,
+} from "./queue.ts";
+import {
+  distinctRecipients,
+  envelopeText,
+  queuedMessage,
+  rawRecipient,
+  rawSettlement,
+  storedMessage,
+} from "./translate.ts";
+import { WorkerLink } from "./worker-link.ts";
+import { SpoolWriter, WriterBudget } from "./writer.ts";
+
+export interface QueueOptions {
+  /** The database file; folders above it are made. */
+  readonly path: string;
+  /** Number of the shard, for the log. */
+  readonly shard: number;
+  /** Free bytes below which no new mail is taken; asked each time, so that a new configuration counts at once. */
+  readonly minFreeBytes: () => number;
+  readonly log: Log;
+  readonly now?: () => number;
+  /** A recipient due later than this was deferred before the clock jumped back, and is due now. Must exceed the longest back-off. */
+  readonly maxFutureMs?: number;
+  /** Bound of the database file; none by default. */
+  readonly maxDatabaseBytes?: number;
+}
+
+/** No schedule reaches further: queue lifetimes end after some days. */
+const MAX_FUTURE_MS = 10 * 86_400_000;
+/** Chunks asked for at a time: 256 KiB. */
+const READ_CHUNKS = 4;
+const MOST_LISTED = 1000;
+
+/** Where a report comes from: no listener, no client. */
+const ownOrigin: Origin = { listener: "", clientAddress: "", clientName: "", helo: "", protocol: "report" };
+
+export async function openQueue(options: QueueOptions): Promise<SqliteQueue> {
+  const { path, shard, minFreeBytes, now = Date.now, maxFutureMs = MAX_FUTURE_MS, maxDatabaseBytes } = options;
+  const log = options.log.child({ shard });
+  makeDirectoryDurably(dirname(path));
+  const availability = new Availability({ folder: dirname(path), minFreeBytes, log });
+  await availability.look();
+  const { link, opened } = await WorkerLink.open({ path, nowMs: now(), maxFutureMs, maxDatabaseBytes }, availability);
+  const queue = new SqliteQueue({ link, availability, log, now });
+  const { cutOff, halfReceived } = opened;
+  if (cutOff > 0 || halfReceived > 0) log.info({ event: "queue-recovered", path, cutOff, halfReceived });
+  for (const file of opened.waiting) {
+    try {
+      log.info({ event: "queue-adopted", file, messages: await queue.adopt(file) });
+    } catch (error) {
+      // It stays where it is, and the next start tries again.
+      log.error({ event: "queue-adoption-failed", file, error: String(error) });
+    }
+  }
+  return queue;
+}
+
+export class SqliteQueue implements Queue {
+  readonly #link: WorkerLink;
+  readonly #availability: Availability;
+  readonly #log: Log;
+  readonly #now: () => number;
+  readonly #ids: QueueIds;
+  readonly #budget = new WriterBudget();
+  #closing: Promise<void> | undefined;
+
+  constructor(parts: {
+    readonly link: WorkerLink;
+    readonly availability: Availability;
+    readonly log: Log;
+    readonly now: () => number;
+  }) {
+    this.#link = parts.link;
+    this.#availability = parts.availability;
+    this.#log = parts.log;
+    this.#now = parts.now;
+    this.#ids = new QueueIds(parts.now);
+  }
+
+  newMessage(): MessageWriter {
+    const trouble = this.unavailable();
+    if (trouble !== undefined) throw new QueueUnavailable(trouble.reason, trouble.message);
+    return new SpoolWriter(this.#ids.next(), { link: this.#link, budget: this.#budget, now: this.#now });
+  }
+
+  unavailable(): ReturnType<Queue["unavailable"]> {
+    return this.#availability.current();
+  }
+
+  async claimDue(nowMs: number, limit: number): Promise<readonly QueuedMessage[]> {
+    return (await this.#link.call("claim", { nowMs, limit })).map(queuedMessage);
+  }
+
+  nextDueMs(): Promise<number | undefined> {
+    return this.#link.call("nextDue", { nowMs: this.#now() });
+  }
+
+  async *read(id: QueueId): AsyncGenerator<Buffer, void, undefined> {
+    let next = this.#readFrom(id, 0);
+    for (let from = 0; ; from += READ_CHUNKS) {
+      const result = await next;
+      if (result.kind === "gone") throw new Error(`message ${id} is no longer in the queue`);
+      if (result.kind === "corrupt") throw this.#corrupt(id, result);
+      const isLast = from + READ_CHUNKS >= result.total;
+      // One step ahead of the consumer, no more.
+      if (!isLast) next = this.#readFrom(id, from + READ_CHUNKS);
+      for (const chunk of result.chunks) yield Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+      if (isLast) return;
+    }
+  }
+
+  #readFrom(id: QueueId, from: number): Promise<ResultOf<"read">> {
+    const reading = this.#link.call("read", { id, from, count: READ_CHUNKS });
+    // A consumer that stops early never looks at what was read ahead.
+    reading.catch(() => undefined);
+    return reading;
+  }
+
+  #corrupt(id: QueueId, { reason, found }: { readonly reason: string; readonly found: boolean }): Error {
+    if (found) this.#log.error({ event: "message-corrupt", id, why: reason });
+    const error = new Error(`message ${id} is corrupt: ${reason}`);
+    error.name = "CorruptMessage";
+    return error;
+  }
+
+  async settle(
+    id: QueueId,
+    settlements: readonly Settlement[],
+    reports: readonly GeneratedMessage[] = [],
+  ): Promise<readonly QueuedMessage[]> {
+    const nowMs = this.#now();
+    const drafts = reports.map(({ envelope, content }) => ({
+      id: this.#ids.next(),
+      receivedMs: nowMs,
+      size: content.length,
+      envelope,
+      origin: ownOrigin,
+      recipients: distinctRecipients(envelope.recipients),
+      start: "active" as const,
+    }));
+    const raw = drafts.map(
+      (draft): RawNewMessage => ({
+        ...draft,
+        envelope: envelopeText(draft.envelope),
+        origin: JSON.stringify(draft.origin),
+        recipients: draft.recipients.map(rawRecipient),
+        streamed: 0,
+      }),
+    );
+    const { found, expanded } = await this.#link.call(
+      "settle",
+      { id, nowMs, settlements: settlements.map(rawSettlement), reports: raw },
+      reports.map(({ content }) => content),
+    );
+    return [...(found ? drafts.map(storedMessage) : []), ...(expanded === undefined ? [] : [queuedMessage(expanded)])];
+  }
+
+  async summary(nowMs: number): Promise<QueueSummary> {
+    const { totals, oldestMs } = await this.#link.call("summary", {});
+    const { recipients, bytes, ...messages } = totals;
+    return { messages, recipients, bytes, oldestMs: oldestMs === undefined ? 0 : Math.max(0, nowMs - oldestMs) };
+  }
+
+  async list(options: { readonly limit: number; readonly after?: QueueId }): Promise<readonly QueuedMessage[]> {
+    const limit = Math.min(MOST_LISTED, Math.max(0, Math.floor(options.limit)));
+    return (await this.#link.call("list", { limit, after: options.after ?? "" })).map(queuedMessage);
+  }
+
+  async get(id: QueueId): Promise<QueuedMessage | undefined> {
+    const raw = await this.#link.call("get", { id });
+    return raw === undefined ? undefined : queuedMessage(raw);
+  }
+
+  hold(id: QueueId): Promise<boolean> {
+    return this.#link.call("hold", { id });
+  }
+
+  release(id: QueueId, dueMs: number): Promise<boolean> {
+    return this.#link.call("release", { id, dueMs });
+  }
+
+  remove(id: QueueId): Promise<boolean> {
+    return this.#link.call("remove", { id });
+  }
+
+  flush(nowMs: number): Promise<number> {
+    return this.#link.call("flush", { nowMs });
+  }
+
+  /** See `adopt.ts`. */
+  adopt(path: string): Promise<number> {
+    return this.#link.call("adopt", { path, token: this.#ids.next() });
+  }
+
+  /** What the database says is in force. */
+  settings(): Promise<ResultOf<"settings">> {
+    return this.#link.call("settings", {});
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#link.close();
+    return this.#closing;
+  }
+}
