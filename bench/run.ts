@@ -10,7 +10,9 @@ import { Packetboat } from "../e2e/peers/packetboat.ts";
 import { until } from "../e2e/peers/ports.ts";
 import { type Load, Postfix, postfixMissing, SmtpSink, smtpSource } from "../e2e/peers/postfix.ts";
 
-const { values } = parseArgs({ options: { rounds: { type: "string", default: "3" }, scale: { type: "string", default: "1" } } });
+const { values } = parseArgs({
+  options: { rounds: { type: "string", default: "3" }, scale: { type: "string", default: "1" } },
+});
 const rounds = Number(values.rounds);
 const scale = Number(values.scale);
 
@@ -61,7 +63,8 @@ async function measure(sink: SmtpSink, load: Load): Promise<Rates> {
   return { accept: (load.messages * 1000) / (accepted - start), relay: (load.messages * 1000) / (relayed - start) };
 }
 
-const median = (numbers: readonly number[]): number => [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? Number.NaN;
+const median = (numbers: readonly number[]): number =>
+  [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? Number.NaN;
 
 await using ourSink = await SmtpSink.start();
 await using theirSink = await SmtpSink.start();
@@ -73,12 +76,20 @@ console.log("| | Packetboat accept | Postfix accept | ratio | Packetboat relay |
 console.log("|---|---|---|---|---|---|---|");
 for (const scenario of scenarios) {
   const results: { readonly ours: Rates; readonly theirs: Rates }[] = [];
-  const load = { bytes: scenario.bytes, sessions: 20, reconnect: scenario.reconnect, messages: Math.max(20, Math.round(scenario.messages * scale)) };
+  const load = {
+    bytes: scenario.bytes,
+    sessions: 20,
+    reconnect: scenario.reconnect,
+    messages: Math.max(20, Math.round(scenario.messages * scale)),
+  };
   // One round that does not count: caches, JIT, Postfix's idle processes.
   await measure(ourSink, { ...load, port: ours.mx, messages: Math.ceil(load.messages / 5) });
   await measure(theirSink, { ...load, port: theirs.port, messages: Math.ceil(load.messages / 5) });
   for (let round = 0; round < rounds; round++) {
-    results.push({ ours: await measure(ourSink, { ...load, port: ours.mx }), theirs: await measure(theirSink, { ...load, port: theirs.port }) });
+    results.push({
+      ours: await measure(ourSink, { ...load, port: ours.mx }),
+      theirs: await measure(theirSink, { ...load, port: theirs.port }),
+    });
   }
   const of = (pick: (result: (typeof results)[number]) => number): number => median(results.map(pick));
   const row = [
@@ -89,5 +100,7 @@ for (const scenario of scenarios) {
     of((result) => result.theirs.relay),
     of((result) => result.ours.relay / result.theirs.relay),
   ];
-  console.log(`| ${scenario.name} | ${row.map((value, index) => value.toFixed(index % 3 === 2 ? 2 : 0)).join(" | ")} |`);
+  console.log(
+    `| ${scenario.name} | ${row.map((value, index) => value.toFixed(index % 3 === 2 ? 2 : 0)).join(" | ")} |`,
+  );
 }

@@ -1,12 +1,12 @@
 /** AccessRule: one line, or many, of a Postfix access table. */
 import { z } from "zod";
-import { define, domainName, exactlyOne, list, noStatus, reference, type Resource } from "./schema.ts";
+import { define, domainName, exactlyOne, list, noStatus, reference, type Resource, matching } from "./schema.ts";
 
 const text = z
   .string()
   .min(1)
   .max(400)
-  .regex(/^[\x20-\x7E]+$/, "must be one line of printable ASCII")
+  .regex(...matching(/^[\x20-\x7E]+$/, "must be one line of printable ASCII"))
   .optional()
   .meta({ description: "What the client is told; absent: our own words." });
 
@@ -28,7 +28,7 @@ export const accessRuleSpec = z.strictObject({
           .string()
           .min(1)
           .max(320)
-          .regex(/^[^\s]+$/, "must not contain spaces")
+          .regex(...matching(/^[^\s]+$/, "must not contain spaces"))
           .optional()
           .meta({ description: "An address, a HELO name, or a client's name." }),
         domain: domainName.optional().meta({ description: "The domain and its children." }),
@@ -36,7 +36,7 @@ export const accessRuleSpec = z.strictObject({
           .string()
           .min(2)
           .max(49)
-          .regex(/^[0-9A-Fa-f:.]+(\/[0-9]{1,3})?$/, "must be a network such as 192.0.2.0/24")
+          .regex(...matching(/^[0-9A-Fa-f:.]+(\/[0-9]{1,3})?$/, "must be a network such as 192.0.2.0/24"))
           .optional()
           .meta({ description: "A network; for scope Client." }),
       }),

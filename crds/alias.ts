@@ -10,6 +10,7 @@ import {
   reference,
   type Resource,
   withRules,
+  matching,
 } from "./schema.ts";
 
 const senders = list(addressOrDomain, 100);
@@ -17,18 +18,16 @@ const senders = list(addressOrDomain, 100);
 export const aliasSpec = withRules(
   z.strictObject({
     domainRef: reference("MailDomain"),
-    addresses: list(addressOrLocalPart, 100)
-      .default([])
-      .meta({
-        description: "Local parts of the domain, full addresses, or @domain for everything that nothing else names.",
-      }),
+    addresses: list(addressOrLocalPart, 100).default([]).meta({
+      description: "Local parts of the domain, full addresses, or @domain for everything that nothing else names.",
+    }),
     destinations: list(address, 1000).default([]).meta({ description: "Where mail to them goes; each gets one copy." }),
     senders: senders.default([]).meta({ description: "Mailboxes that may put these addresses into MAIL FROM." }),
     relocatedTo: z
       .string()
       .min(1)
       .max(320)
-      .regex(/^[^\r\n]+$/, "must be one line")
+      .regex(...matching(/^[^\r\n]+$/, "must be one line"))
       .optional()
       .meta({ description: "Refuse mail to them with this new address (5.1.6), instead of destinations." }),
     entries: list(

@@ -7,7 +7,7 @@
  */
 import { z } from "zod";
 import { conditionTypes } from "./conditions.ts";
-import { GROUP, type KindDefinition, VERSION } from "./schema.ts";
+import { GROUP, type KindDefinition, patternMessages, VERSION } from "./schema.ts";
 
 export type JsonSchema = { readonly [key: string]: unknown };
 
@@ -67,6 +67,17 @@ export function structural(schema: JsonSchema, at: string): JsonSchema {
     } else if (!dropped.has(key)) throw new Error(`${at}: the CRD cannot say ${key}`);
   }
   if (result["format"] === "date-time") delete result["pattern"]; // the API server checks the format itself
+  // A list's items keep the bare pattern: a rule for each of a thousand items is more than the API server's budget.
+  const message =
+    typeof result["pattern"] === "string" && !at.includes("[]") ? patternMessages.get(result["pattern"]) : undefined;
+  if (message !== undefined) {
+    const rules = (result["x-kubernetes-validations"] as readonly object[] | undefined) ?? [];
+    result["x-kubernetes-validations"] = [
+      { rule: `self.matches(${JSON.stringify(result["pattern"])})`, message },
+      ...rules,
+    ];
+    delete result["pattern"];
+  }
   // The API server runs an object's rules on its default before it fills in the members' own defaults.
   if (result["type"] === "object" && result["default"] !== undefined)
     result["default"] = filled(result, result["default"] as object);

@@ -20,28 +20,21 @@ export const mailDomainSpec = withRules(
       description: "The domain, without its children.",
     }),
     serverRef: reference("MailServer"),
-    class: z
-      .enum(["Mailbox", "Alias", "Relay"])
-      .meta({
-        description:
-          "Mailbox: final destination with Mailbox objects. Alias: only Alias objects, everything is forwarded. Relay: passed on to another system.",
-      }),
+    class: z.enum(["Mailbox", "Alias", "Relay"]).meta({
+      description:
+        "Mailbox: final destination with Mailbox objects. Alias: only Alias objects, everything is forwarded. Relay: passed on to another system.",
+    }),
     delivery: delivery
       .optional()
       .meta({ ...delivery.meta(), description: "Where its mail goes. Relay without it: MX lookup or a Route." }),
-    catchAll: list(addressOrDomain, 32)
-      .default([])
-      .meta({
-        description: "Who gets mail to addresses that nothing else names. Empty: they are refused (550 5.1.1).",
-      }),
+    catchAll: list(addressOrDomain, 32).default([]).meta({
+      description: "Who gets mail to addresses that nothing else names. Empty: they are refused (550 5.1.1).",
+    }),
     recipients: z
       .strictObject({
-        from: z
-          .enum(["Objects", "Any"])
-          .default("Objects")
-          .meta({
-            description: "Objects: only addresses with a Mailbox or Alias exist. Any: every address does (Relay).",
-          }),
+        from: z.enum(["Objects", "Any"]).default("Objects").meta({
+          description: "Objects: only addresses with a Mailbox or Alias exist. Any: every address does (Relay).",
+        }),
       })
       .prefault({})
       .meta({ description: "Which recipients exist." }),

@@ -16,22 +16,21 @@ import {
   size,
   stringMap,
   withRules,
+  matching,
 } from "./schema.ts";
 
 const cidr = z
   .string()
   .min(2)
   .max(49)
-  .regex(/^[0-9A-Fa-f:.]+(\/[0-9]{1,3})?$/, "must be a network such as 192.0.2.0/24 or 2001:db8::/32");
+  .regex(...matching(/^[0-9A-Fa-f:.]+(\/[0-9]{1,3})?$/, "must be a network such as 192.0.2.0/24 or 2001:db8::/32"));
 
 const listener = withRules(
   z.strictObject({
     name: described(labelName.max(15), "Name of the listener and of its Service port."),
-    role: z
-      .enum(["MX", "Submission"])
-      .meta({
-        description: "MX: mail from the world, no AUTH. Submission: mail from our users, AUTH required (RFC 6409).",
-      }),
+    role: z.enum(["MX", "Submission"]).meta({
+      description: "MX: mail from the world, no AUTH. Submission: mail from our users, AUTH required (RFC 6409).",
+    }),
     port: described(port, "Port of the Service; the pod listens on an unprivileged one."),
     tls: z
       .strictObject({
@@ -85,12 +84,10 @@ export const mailServerSpec = z.strictObject({
   }),
   replicas: z.int().min(0).max(100).default(1).meta({ description: "MTA pods." }),
   image: z.string().max(512).default("").meta({ description: "Container image; empty: the operator's own." }),
-  resources: opaque
-    .optional()
-    .meta({
-      ...opaque.meta(),
-      description: "Requests and limits of the MTA container (core/v1 ResourceRequirements).",
-    }),
+  resources: opaque.optional().meta({
+    ...opaque.meta(),
+    description: "Requests and limits of the MTA container (core/v1 ResourceRequirements).",
+  }),
   storage: z
     .strictObject({
       size: size.default("1Gi").meta({ ...size.meta(), description: "Size of each pod's queue volume." }),
@@ -189,12 +186,10 @@ export const mailServerSpec = z.strictObject({
     .meta({ description: "Server side TLS." }),
   networks: z
     .strictObject({
-      trusted: list(cidr, 1024)
-        .default([])
-        .meta({
-          description:
-            "Networks whose clients may relay. Nothing is trusted by default, loopback and cluster networks included.",
-        }),
+      trusted: list(cidr, 1024).default([]).meta({
+        description:
+          "Networks whose clients may relay. Nothing is trusted by default, loopback and cluster networks included.",
+      }),
     })
     .prefault({})
     .meta({ description: "Who is trusted by address." }),
@@ -235,12 +230,10 @@ export const mailServerSpec = z.strictObject({
       idleTimeout: duration
         .default("5m")
         .meta({ description: "Silence after which a session is closed (RFC 5321 §4.5.3.2.7)." }),
-      minFree: size
-        .default("64Mi")
-        .meta({
-          ...size.meta(),
-          description: "Free space of the queue volume below which new mail is deferred (452).",
-        }),
+      minFree: size.default("64Mi").meta({
+        ...size.meta(),
+        description: "Free space of the queue volume below which new mail is deferred (452).",
+      }),
     })
     .prefault({})
     .meta({ description: "What one client, message or session may use." }),
@@ -258,18 +251,21 @@ export const mailServerSpec = z.strictObject({
       recipientDelimiters: z
         .string()
         .max(8)
-        .regex(/^[!#$%&'*+\-/=?^_`{|}~.]*$/, "must be characters that a local part may contain, such as + and -")
+        .regex(
+          ...matching(
+            /^[!#$%&'*+\-/=?^_`{|}~.]*$/,
+            "must be characters that a local part may contain, such as + and -",
+          ),
+        )
         .default("+")
         .meta({ description: "Characters that separate a user from an extension: alice+lists reaches alice." }),
     })
     .prefault({})
     .meta({ description: "How addresses are read." }),
-  postmaster: list(address, 16)
-    .default([])
-    .meta({
-      description:
-        "Who gets <postmaster> and reports that cannot be delivered. Empty: postmaster of a served domain, else its first mailbox.",
-    }),
+  postmaster: list(address, 16).default([]).meta({
+    description:
+      "Who gets <postmaster> and reports that cannot be delivered. Empty: postmaster of a served domain, else its first mailbox.",
+  }),
   queue: z
     .strictObject({
       minBackoff: duration.default("5m").meta({ description: "First pause between attempts; doubles." }),
@@ -318,7 +314,7 @@ export const mailServerSpec = z.strictObject({
               .string()
               .min(2)
               .max(64)
-              .regex(/^[0-9A-Fa-f:.[\]]+$/, "must be an IP address, with :port where it is not 53"),
+              .regex(...matching(/^[0-9A-Fa-f:.[\]]+$/, "must be an IP address, with :port where it is not 53")),
             8,
           )
             .default([])
@@ -346,15 +342,10 @@ export const mailServerSpec = z.strictObject({
     })
     .prefault({})
     .meta({ description: "Mail that leaves." }),
-  configShards: z
-    .int()
-    .min(1)
-    .max(32)
-    .default(8)
-    .meta({
-      description:
-        "ConfigMaps and Secrets the tables are spread over (each holds at most 1 MiB). Changing it restarts the pods.",
-    }),
+  configShards: z.int().min(1).max(32).default(8).meta({
+    description:
+      "ConfigMaps and Secrets the tables are spread over (each holds at most 1 MiB). Changing it restarts the pods.",
+  }),
 });
 
 export type MailServerSpec = z.input<typeof mailServerSpec>;

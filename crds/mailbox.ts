@@ -12,6 +12,7 @@ import {
   objectName,
   reference,
   type Resource,
+  matching,
 } from "./schema.ts";
 
 export const mailboxSpec = z.strictObject({
@@ -27,7 +28,7 @@ export const mailboxSpec = z.strictObject({
         .string()
         .min(1)
         .max(253)
-        .regex(/^[-._a-zA-Z0-9]+$/, "must be a key of a Secret")
+        .regex(...matching(/^[-._a-zA-Z0-9]+$/, "must be a key of a Secret"))
         .default("password")
         .meta({
           description:

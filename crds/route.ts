@@ -13,6 +13,7 @@ import {
   reference,
   type Resource,
   withRules,
+  matching,
 } from "./schema.ts";
 
 export const routeSpec = withRules(
@@ -22,7 +23,7 @@ export const routeSpec = withRules(
         .string()
         .min(1)
         .max(254)
-        .regex(/^(\*|\.?[^\s@*[\]]+)$/, "must be a domain, .domain for its children, or *"),
+        .regex(...matching(/^(\*|\.?[^\s@*[\]]+)$/, "must be a domain, .domain for its children, or *")),
       256,
     )
       .default([])

@@ -43,6 +43,15 @@ export const immutable = <S extends z.ZodType>(schema: S, field: string): S =>
 export const described = <S extends z.ZodType>(schema: S, description: string): S =>
   schema.meta({ ...schema.meta(), description });
 
+/** Pattern → what a person is told; the CRD says it in these words instead of showing the pattern. */
+export const patternMessages = new Map<string, string>();
+
+/** Arguments for `.regex`, remembered for the CRD. The pattern must mean the same to JavaScript and to RE2. */
+export function matching(pattern: RegExp, message: string): [RegExp, string] {
+  patternMessages.set(pattern.source, message);
+  return [pattern, message];
+}
+
 const LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?";
 
 /** RFC 1123 label: namespaces, listener names. */
@@ -50,15 +59,17 @@ export const labelName = z
   .string()
   .min(1)
   .max(63)
-  .regex(new RegExp(`^${LABEL}$`), "must be a DNS label: lower-case letters, digits and hyphens");
+  .regex(...matching(new RegExp(`^${LABEL}$`), "must be a DNS label: lower-case letters, digits and hyphens"));
 /** Name of a Kubernetes object (RFC 1123 subdomain). */
 export const objectName = z
   .string()
   .min(1)
   .max(253)
   .regex(
-    /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/,
-    "must be the name of a Kubernetes object: lower-case letters, digits, hyphens and dots",
+    ...matching(
+      /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/,
+      "must be the name of a Kubernetes object: lower-case letters, digits, hyphens and dots",
+    ),
   );
 
 /** A domain in ASCII or Unicode; build/ brings it into its A-label form. RFC 1035 §2.3.4, RFC 5890. */
@@ -66,34 +77,38 @@ export const domainName = z
   .string()
   .min(1)
   .max(253)
-  .regex(/^[^\s@<>"(),:;[\]\\.]+(\.[^\s@<>"(),:;[\]\\.]+)*\.?$/, "must be a domain such as example.org");
+  .regex(...matching(/^[^\s@<>"(),:;[\]\\.]+(\.[^\s@<>"(),:;[\]\\.]+)*\.?$/, "must be a domain such as example.org"));
 /** A name or an IP address to connect to, without brackets and port. */
 export const hostName = z
   .string()
   .min(1)
   .max(253)
-  .regex(/^[A-Za-z0-9_.:-]+$/, "must be a host name or an IP address");
+  .regex(...matching(/^[A-Za-z0-9_.:-]+$/, "must be a host name or an IP address"));
 /** `local@domain`. RFC 5321 §4.1.2; quoted local parts are written with their quotes. */
 export const address = z
   .string()
   .min(3)
   .max(320)
-  .regex(/^[^\s@<>]+@[^\s@<>]+$|^"[^\r\n]{1,64}"@[^\s@<>]+$/, "must be an address such as alice@example.org");
+  .regex(
+    ...matching(/^[^\s@<>]+@[^\s@<>]+$|^"[^\r\n]{1,64}"@[^\s@<>]+$/, "must be an address such as alice@example.org"),
+  );
 /** `local@domain`, or `@domain` for all of a domain. */
 export const addressOrDomain = z
   .string()
   .min(2)
   .max(320)
   .regex(
-    /^[^\s@<>]*@[^\s@<>]+$|^"[^\r\n]{1,64}"@[^\s@<>]+$/,
-    "must be an address such as alice@example.org, or @example.org for the whole domain",
+    ...matching(
+      /^[^\s@<>]*@[^\s@<>]+$|^"[^\r\n]{1,64}"@[^\s@<>]+$/,
+      "must be an address such as alice@example.org, or @example.org for the whole domain",
+    ),
   );
 /** A local part, a full address, or `@domain`. */
 export const addressOrLocalPart = z
   .string()
   .min(1)
   .max(320)
-  .regex(/^[^\s<>]+$/, "must be a local part, an address, or @domain, without spaces");
+  .regex(...matching(/^[^\s<>]+$/, "must be a local part, an address, or @domain, without spaces"));
 
 export const port = z.int().min(1).max(65535);
 
@@ -102,7 +117,7 @@ export const duration = z
   .string()
   .min(1)
   .max(32)
-  .regex(/^(0|([0-9]{1,9}(ms|s|m|h|d|w)){1,6})$/, "must be a duration such as 30s, 5m, 1h30m or 5d");
+  .regex(...matching(/^(0|([0-9]{1,9}(ms|s|m|h|d|w)){1,6})$/, "must be a duration such as 30s, 5m, 1h30m or 5d"));
 
 /** Octets: a number, or a Kubernetes quantity such as 25Mi. */
 export const size = z
@@ -111,7 +126,7 @@ export const size = z
     z
       .string()
       .max(20)
-      .regex(/^[0-9]{1,15}(k|M|G|T|Ki|Mi|Gi|Ti)?$/, "must be a size such as 26214400 or 25Mi"),
+      .regex(...matching(/^[0-9]{1,15}(k|M|G|T|Ki|Mi|Gi|Ti)?$/, "must be a size such as 26214400 or 25Mi")),
   ])
   .meta({ "x-kubernetes-int-or-string": true });
 
@@ -150,14 +165,14 @@ const reply = {
   enhancedCode: z
     .string()
     .max(11)
-    .regex(/^[45]\.[0-9]{1,3}\.[0-9]{1,3}$/, "must be an enhanced status code such as 5.1.1")
+    .regex(...matching(/^[45]\.[0-9]{1,3}\.[0-9]{1,3}$/, "must be an enhanced status code such as 5.1.1"))
     .default("5.0.0")
     .meta({ description: "RFC 3463 status, of the same class as the code." }),
   text: z
     .string()
     .min(1)
     .max(400)
-    .regex(/^[\x20-\x7E]+$/, "must be one line of printable ASCII")
+    .regex(...matching(/^[\x20-\x7E]+$/, "must be one line of printable ASCII"))
     .default("Delivery to this address is not possible")
     .meta({ description: "What the sender is told." }),
 };
@@ -181,7 +196,7 @@ export const delivery = exactlyOne(
           .string()
           .min(1)
           .max(107)
-          .regex(/^\//, "must be an absolute path")
+          .regex(...matching(/^\//, "must be an absolute path"))
           .meta({ description: "A unix socket instead, as a sidecar gives it." })
           .optional(),
       }),
@@ -214,7 +229,7 @@ export const delivery = exactlyOne(
           .string()
           .min(1)
           .max(200)
-          .regex(/^[A-Za-z0-9_-]+(\/[A-Za-z0-9_-]+)*$/, "must be a relative path of plain names")
+          .regex(...matching(/^[A-Za-z0-9_-]+(\/[A-Za-z0-9_-]+)*$/, "must be a relative path of plain names"))
           .default("mail")
           .meta({ description: "Folder below the data volume; mailboxes lie in <base>/<domain>/<local part>." }),
       })

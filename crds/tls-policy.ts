@@ -1,14 +1,26 @@
 /** TLSPolicy: what TLS an outgoing connection must have, by destination; Postfix's smtp_tls_policy_maps. */
 import { z } from "zod";
-import { define, described, list, noStatus, objectName, reference, type Resource, withRules } from "./schema.ts";
+import {
+  define,
+  described,
+  list,
+  noStatus,
+  objectName,
+  reference,
+  type Resource,
+  withRules,
+  matching,
+} from "./schema.ts";
 
 export const fingerprint = z
   .string()
   .min(64)
   .max(95)
   .regex(
-    /^[0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2}){31}$/,
-    "must be a SHA-256 fingerprint: 64 hexadecimal digits, with or without colons",
+    ...matching(
+      /^[0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2}){31}$/,
+      "must be a SHA-256 fingerprint: 64 hexadecimal digits, with or without colons",
+    ),
   );
 
 export const tlsPolicySpec = withRules(
@@ -19,8 +31,10 @@ export const tlsPolicySpec = withRules(
         .min(1)
         .max(262)
         .regex(
-          /^(\.?[^\s@[\]]+|\[[^\s\][]+\](:[0-9]{1,5})?)$/,
-          "must be a domain, .domain for its children, or [host]:port",
+          ...matching(
+            /^(\.?[^\s@[\]]+|\[[^\s\][]+\](:[0-9]{1,5})?)$/,
+            "must be a domain, .domain for its children, or [host]:port",
+          ),
         ),
       100,
       1,
@@ -31,12 +45,10 @@ export const tlsPolicySpec = withRules(
     serverRef: reference("MailServer")
       .optional()
       .meta({ description: "The MailServer it is for; absent: every MailServer of this namespace." }),
-    level: z
-      .enum(["None", "May", "Encrypt", "DANE", "DANEOnly", "Fingerprint", "Verify", "Secure"])
-      .meta({
-        description:
-          "None: no TLS. May: where offered. Encrypt: always. Fingerprint, Verify, Secure: always, with that proof. DANE and DANEOnly are refused by this version.",
-      }),
+    level: z.enum(["None", "May", "Encrypt", "DANE", "DANEOnly", "Fingerprint", "Verify", "Secure"]).meta({
+      description:
+        "None: no TLS. May: where offered. Encrypt: always. Fingerprint, Verify, Secure: always, with that proof. DANE and DANEOnly are refused by this version.",
+    }),
     match: list(
       z
         .string()
@@ -56,7 +68,7 @@ export const tlsPolicySpec = withRules(
     ciphers: z
       .string()
       .max(900)
-      .regex(/^[A-Za-z0-9:+!@=_-]+$/, "must be an OpenSSL cipher list")
+      .regex(...matching(/^[A-Za-z0-9:+!@=_-]+$/, "must be an OpenSSL cipher list"))
       .optional()
       .meta({ description: "OpenSSL cipher list for TLS 1.2 and below." }),
     excludeCiphers: list(
@@ -64,7 +76,7 @@ export const tlsPolicySpec = withRules(
         .string()
         .min(1)
         .max(64)
-        .regex(/^[A-Za-z0-9+_-]+$/, "must be an OpenSSL cipher or class, without !"),
+        .regex(...matching(/^[A-Za-z0-9+_-]+$/, "must be an OpenSSL cipher or class, without !")),
       32,
     )
       .default([])

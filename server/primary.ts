@@ -246,4 +246,6 @@ export async function runPrimary(options: ServerOptions, log: Log): Promise<void
   };
   process.once("SIGTERM", () => void stop("SIGTERM"));
   process.once("SIGINT", () => void stop("SIGINT"));
+  // The embedded mode holds a channel: when that parent is gone, however it ended, nobody else would end us.
+  process.once("disconnect", () => void stop("parent gone"));
 }

@@ -29,16 +29,26 @@ const FAILED_GRACE_MS = 5000;
 /** sysexits: a failure that another try may mend. */
 const EX_TEMPFAIL = 75;
 
-function toPrimary(handlers: ConstructorParameters<typeof Peer>[1]): Peer {
-  return new Peer(
+type Handlers = ConstructorParameters<typeof Peer>[1];
+
+/** Listening from the first moment: what the primary says before there is somebody to answer would be lost, and it would wait in vain. */
+function toPrimary(): { readonly peer: Peer; readonly answerWith: (handlers: Handlers) => void } {
+  const ready = Promise.withResolvers<Handlers>();
+  const later =
+    (method: string) =>
+    async (value: never): Promise<unknown> =>
+      (await ready.promise)[method]?.(value);
+  const methods = ["status", "reload", "metrics", "queue-summary", "queue-get", "queue-list", "drain"];
+  const peer = new Peer(
     {
       send: (message) => process.connected && (process.send?.(message) ?? false),
       onMessage: (listener) => void process.on("message", listener),
       // Without a primary nobody would stop us or take our place in the port: the queue keeps everything.
       onClose: (listener) => void process.once("disconnect", () => (listener(), process.exit(EX_TEMPFAIL))),
     },
-    handlers,
+    Object.fromEntries(methods.map((method) => [method, later(method)])),
   );
+  return { peer, answerWith: ready.resolve };
 }
 
 /** The set on disk may be newer than the one asked for; newer is what everybody will run in a moment. */
@@ -49,6 +59,7 @@ async function mustLoad(directory: string): Promise<LiveConfig> {
 }
 
 export async function runShard(options: ServerOptions, index: number, log: Log): Promise<void> {
+  const { peer: primary, answerWith } = toPrimary();
   const ownCertificate = await readSelfSigned(join(options.data, "tls"));
   const complete = (loaded: LiveConfig): LiveConfig => withOwnCertificate(loaded, ownCertificate);
   let config = complete(await mustLoad(options.config));
@@ -82,7 +93,24 @@ export async function runShard(options: ServerOptions, index: number, log: Log):
     };
   };
 
-  const primary = toPrimary({
+  const shared: SharedState = {
+    acquire: (key, limit) => primary.call<boolean>("acquire", { key, limit }, 2000),
+    release: async (key) => void (await primary.call("release", { key }, 2000)),
+    add: (key, amount, windowMs) => primary.call<number>("add", { key, amount, windowMs }, 2000),
+  };
+
+  const inbound = await startListeners({
+    config: () => config,
+    queue,
+    onAccepted: (message) => scheduler.submit(message),
+    addresses: options.listen,
+    portOffset: options.portOffset,
+    log,
+    shared,
+    resolver: { reverse: (address) => reverseName(address) },
+  });
+
+  answerWith({
     status,
     reload: async () => {
       const next = complete(await mustLoad(options.config));
@@ -106,23 +134,6 @@ export async function runShard(options: ServerOptions, index: number, log: Log):
       setImmediate(() => process.exit(0));
       return true;
     },
-  });
-
-  const shared: SharedState = {
-    acquire: (key, limit) => primary.call<boolean>("acquire", { key, limit }, 2000),
-    release: async (key) => void (await primary.call("release", { key }, 2000)),
-    add: (key, amount, windowMs) => primary.call<number>("add", { key, amount, windowMs }, 2000),
-  };
-
-  const inbound = await startListeners({
-    config: () => config,
-    queue,
-    onAccepted: (message) => scheduler.submit(message),
-    addresses: options.listen,
-    portOffset: options.portOffset,
-    log,
-    shared,
-    resolver: { reverse: (address) => reverseName(address) },
   });
 
   // A signal to the whole process group (a terminal's Ctrl-C) reaches us too; the primary says what to do.

@@ -3,37 +3,37 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { until } from "../peers/ports.ts";
+import { SmtpDialogue } from "../peers/smtp.ts";
 import { object, Stage } from "./stage.ts";
 
 test("20 aliases, one after the other: each is accepted within seconds of kubectl apply, and the pod never restarts", async () => {
   const stage = await Stage.set();
   const before = await stage.pods();
-  await using client = await stage.session();
+  const host = await stage.service();
+  /** In a session of its own each time: a session that asks for unknown users again and again is slowed, then closed. */
+  const rcpt = async (address: string): Promise<string> => {
+    await using client = await SmtpDialogue.open(25, { host });
+    await client.reply();
+    await client.command("EHLO client.example.net");
+    await client.command("MAIL FROM:<>");
+    return client.command(`RCPT TO:<${address}>`);
+  };
   const sinceStart: number[] = [];
   const sinceApplied: number[] = [];
   for (let count = 0; count < 20; count++) {
     const name = `quick-${count}`;
-    await client.command("RSET");
-    await client.command("MAIL FROM:<>");
-    assert.match(await client.command(`RCPT TO:<${name}@example.org>`), /^550 5\.1\.1 /);
+    assert.match(await rcpt(`${name}@example.org`), /^550 5\.1\.1 /);
     const start = performance.now();
-    const applied = stage
-      .apply(
-        object("Alias", name, {
-          domainRef: { name: "example-org" },
-          addresses: [name],
-          destinations: ["alice@example.org"],
-        }),
-      )
-      .then(() => performance.now());
-    await until(`${name}@example.org`, 30_000, async () =>
-      (await client.command(`RCPT TO:<${name}@example.org>`)).startsWith("250"),
-    );
+    const alias = object("Alias", name, {
+      domainRef: { name: "example-org" },
+      addresses: [name],
+      destinations: ["alice@example.org"],
+    });
+    const applied = stage.apply(alias).then(() => performance.now());
+    await until(`${name}@example.org`, 30_000, async () => (await rcpt(`${name}@example.org`)).startsWith("250"));
     const live = performance.now();
     sinceStart.push(live - start);
     sinceApplied.push(Math.max(0, live - (await applied)));
-    // Unknown recipients count as errors of this session: a fresh one each round keeps below the limit.
-    await client.command("RSET");
   }
   const p95 = (numbers: readonly number[]): number => [...numbers].sort((a, b) => a - b)[18] ?? Number.NaN;
   console.log(

@@ -115,7 +115,7 @@ suite("the embedded default", () => {
       "apiVersion: mail.packetboat.io/v1alpha1\nkind: Alias\nmetadata: {name: more}\nspec: {domainRef: {name: example-org}, addresses: [info], destinations: [alice@example.org]}\n",
     );
     await run.said(/The changed manifests are live/);
-    assert.ok(Date.now() - editedMs < 1000, `live within a second (${Date.now() - editedMs} ms)`);
+    assert.ok(Date.now() - editedMs < 2000, `live at once, also on a busy machine (${Date.now() - editedMs} ms)`);
     const live = await readFile(join(data, "config", "manifest.json"), "utf8");
 
     await writeFile(join(manifests, "more.yaml"), "kind: [");

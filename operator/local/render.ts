@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { renderFiles } from "../../server/config/files.ts";
 import { manifestSchema } from "../../server/config/schema.ts";
 import { buildDesired, type Desired } from "../build/build.ts";
+import { warmPasswords } from "../build/warm-passwords.ts";
 import type { World } from "../build/world.ts";
 import { MANIFEST, writeConfigFolder } from "./config-folder.ts";
 import { explainProblems, explainVerdicts } from "./explain.ts";
@@ -49,6 +50,7 @@ export async function buildManifests(options: BuildOptions): Promise<Built | Ref
 
   const { lastGoodCertificates } = options;
   const world = lastGoodCertificates === undefined ? read.world : { ...read.world, lastGoodCertificates };
+  await warmPasswords(world);
   const desired = buildDesired(world);
   const files = renderFiles(desired.config);
   const { hash } = manifestSchema.parse(JSON.parse(files.get(MANIFEST) ?? "{}"));

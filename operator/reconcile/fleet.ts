@@ -11,6 +11,7 @@ import { buildDesired, type Desired, objectsOf } from "../build/build.ts";
 import { oversizedFiles } from "../build/config-objects.ts";
 import { buildObjects } from "../build/objects.ts";
 import { conditionsOf, type PodReport } from "../build/status.ts";
+import { warmPasswords } from "../build/warm-passwords.ts";
 import { nameKey, objectKey, type World } from "../build/world.ts";
 import { selectorOf } from "../build/names.ts";
 import type { Applier } from "../kube/apply.ts";
@@ -20,7 +21,7 @@ import type { Log } from "../kube/log.ts";
 import { type Condition, type KubeObject, keyOf, type Manifest, resourceOf } from "../kube/types.ts";
 import type { Outcome } from "../kube/work-queue.ts";
 import { askPod, type Pod, type PodAnswer } from "./ask-pods.ts";
-import { type Gathered, gather, worldOf } from "./gather.ts";
+import { type Gathered, gather, gatherWorld } from "./gather.ts";
 import { KICK_ANNOTATION, Kicks } from "./kick.ts";
 import type { Stores } from "./stores.ts";
 
@@ -138,7 +139,8 @@ export class FleetReconciler {
     const { stores, operatorNamespace, image } = this.#options;
     const lastGood =
       before === undefined ? undefined : new Map(Object.entries(before.desired.config.secrets.certificates));
-    const { world, askedSecrets } = worldOf(server, this.#world(), stores, this.#now(), lastGood);
+    const { world, askedSecrets } = gatherWorld(server, this.#world(), stores, this.#now(), lastGood);
+    await warmPasswords(world);
     const desired = buildDesired(world);
     const files = renderFiles(desired.config);
     const { hash } = manifestSchema.parse(JSON.parse(files.get(MANIFEST_FILE) ?? "{}"));
@@ -232,7 +234,7 @@ export class FleetReconciler {
       hash,
       ...(rejected ? { rejected: problem } : { error: hash === undefined ? problem : undefined }),
     }));
-    for (const object of this.#world().members.get(key) ?? []) {
+    for (const object of objectsOf(carried.world)) {
       const observed = this.#options.stores.get<Statused>(object.kind, nameKey(object));
       const verdict = carried.desired.verdicts.get(objectKey(object));
       // Not of this build: it came a moment ago, and the next one will judge it.

@@ -4,21 +4,12 @@
  * Pure over the stores. Which objects belong to a server is decided by references alone (objects → domain → server); whether they may is the build's business.
  * What refers to nothing that exists belongs to no server and is told so (`strays`). A stored object that no longer parses (written by another version) is told so too.
  */
-import {
-  type AccessRule,
-  type Alias,
-  type MailDomain,
-  type Mailbox,
-  type MailKind,
-  type MailObject,
-  type MailServer,
-  parseObject,
-  type RelayClientCert,
-  type Route,
-  type TLSPolicy,
-} from "../../crds/kinds.ts";
+import { type MailObject, type MailServer, parseObject } from "../../crds/kinds.ts";
+import { objectsOf } from "../build/build.ts";
+import { targetOf } from "../build/references.ts";
 import type { Verdict } from "../build/verdict.ts";
-import { namespaceOf, nameKey, type SecretData, type World } from "../build/world.ts";
+import { nameKey, objectKey, type SecretData, type World } from "../build/world.ts";
+import { strayRefusal, worldOf } from "../build/world-of.ts";
 import type { KubeObject } from "../kube/types.ts";
 import { mailKinds, type Stores } from "./stores.ts";
 
@@ -30,25 +21,10 @@ export interface Stray {
 
 export interface Gathered {
   readonly servers: ReadonlyMap<string, MailServer>;
-  /** Every parsed object of a server, by `namespace/name` of the server. */
-  readonly members: ReadonlyMap<string, readonly MailObject[]>;
+  /** Every object that parsed. */
+  readonly objects: readonly MailObject[];
   readonly strays: readonly Stray[];
 }
-
-const refused = (reason: "InvalidReference" | "Invalid", message: string): Verdict => ({
-  accepted: false,
-  reason,
-  message,
-  warnings: [],
-});
-
-interface Reference {
-  readonly name: string;
-  readonly namespace?: string | undefined;
-}
-
-const target = (from: MailObject, reference: Reference): string =>
-  `${reference.namespace ?? namespaceOf(from)}/${reference.name}`;
 
 /** Parsing is the expensive part of gathering, and most objects are the same as a moment ago. */
 const parsed = new WeakMap<KubeObject, ReturnType<typeof parseObject>>();
@@ -61,69 +37,48 @@ function parseOnce(observed: KubeObject): ReturnType<typeof parseObject> {
   return result;
 }
 
-/** Sort every object to the server it leads to. */
+/** What a Mailbox is told whose MailDomain is there but leads nowhere: nobody else's build would. */
+function followsStray(object: MailObject, objects: readonly MailObject[]): string {
+  if (object.kind !== "Mailbox" && object.kind !== "Alias")
+    return "It belongs to no MailServer; correct its reference.";
+  const target = targetOf(object, object.spec.domainRef);
+  const domain = objects.find((other) => other.kind === "MailDomain" && nameKey(other) === target);
+  const server = domain?.kind === "MailDomain" ? targetOf(domain, domain.spec.serverRef) : "";
+  return `MailDomain ${target} refers to MailServer ${server}, which does not exist; create it or correct spec.serverRef of the MailDomain.`;
+}
+
+/** Everything that parses, and everything that no server's build will judge. */
 export function gather(stores: Stores): Gathered {
+  const objects: MailObject[] = [];
   const strays: Stray[] = [];
-  const byKind = new Map<MailKind, MailObject[]>();
   const observedOf = new Map<MailObject, KubeObject>();
   for (const kind of mailKinds) {
-    const objects: MailObject[] = [];
     for (const observed of stores.list<KubeObject>(kind)) {
       if (observed.metadata.deletionTimestamp !== undefined) continue;
       const result = parseOnce(observed);
       if (result.ok) {
         objects.push(result.object);
         observedOf.set(result.object, observed);
-      } else strays.push({ observed, verdict: refused("Invalid", result.problems.slice(0, 5).join(" ")) });
+      } else {
+        const message = result.problems.slice(0, 5).join(" ");
+        strays.push({ observed, verdict: { accepted: false, reason: "Invalid", message, warnings: [] } });
+      }
     }
-    byKind.set(kind, objects);
   }
-  const servers = new Map((byKind.get("MailServer") as MailServer[]).map((server) => [nameKey(server), server]));
-  const members = new Map<string, MailObject[]>([...servers].map(([key, server]) => [key, [server]]));
-  const stray = (object: MailObject, message: string): void => {
+  const servers = objects.filter((object) => object.kind === "MailServer");
+  const nothing = { secrets: new Map(), namespaces: new Map(), nowMs: 0 };
+  const judged = new Set(servers.flatMap((server) => objectsOf(worldOf(server, objects, nothing))).map(objectKey));
+  const domains = new Set(objects.filter((object) => object.kind === "MailDomain").map(nameKey));
+  for (const object of objects) {
     const observed = observedOf.get(object);
-    if (observed !== undefined) strays.push({ observed, verdict: refused("InvalidReference", message) });
-  };
-  const join = (server: string, object: MailObject): void => {
-    const list = members.get(server);
-    if (list === undefined) stray(object, `MailServer ${server} does not exist; create it, or correct serverRef.`);
-    else list.push(object);
-  };
-
-  const serverOfDomain = new Map<string, string>();
-  for (const domain of byKind.get("MailDomain") as MailDomain[]) {
-    const server = target(domain, domain.spec.serverRef);
-    serverOfDomain.set(nameKey(domain), server);
-    join(server, domain);
+    if (judged.has(objectKey(object)) || observed === undefined) continue;
+    const refusal = strayRefusal(object, servers, domains) ?? {
+      reason: "InvalidReference",
+      message: followsStray(object, objects),
+    };
+    strays.push({ observed, verdict: { accepted: false, ...refusal, warnings: [] } });
   }
-  for (const object of [...(byKind.get("Mailbox") as Mailbox[]), ...(byKind.get("Alias") as Alias[])]) {
-    const domain = target(object, object.spec.domainRef);
-    const server = serverOfDomain.get(domain);
-    if (server === undefined) stray(object, `MailDomain ${domain} does not exist; create it, or correct domainRef.`);
-    else if (!servers.has(server))
-      stray(
-        object,
-        `MailDomain ${domain} refers to MailServer ${server}, which does not exist; create it, or correct serverRef of the MailDomain.`,
-      );
-    else join(server, object);
-  }
-  for (const object of [
-    ...(byKind.get("RelayClientCert") as RelayClientCert[]),
-    ...(byKind.get("AccessRule") as AccessRule[]),
-    ...(byKind.get("Route") as Route[]),
-  ]) {
-    join(target(object, object.spec.serverRef), object);
-  }
-  for (const policy of byKind.get("TLSPolicy") as TLSPolicy[]) {
-    if (policy.spec.serverRef !== undefined) join(target(policy, policy.spec.serverRef), policy);
-    else {
-      const all = [...servers.values()].filter((server) => namespaceOf(server) === namespaceOf(policy));
-      if (all.length === 0)
-        stray(policy, `Namespace ${namespaceOf(policy)} has no MailServer; create one, or name one in serverRef.`);
-      for (const server of all) members.get(nameKey(server))?.push(policy);
-    }
-  }
-  return { servers, members, strays };
+  return { servers: new Map(servers.map((server) => [nameKey(server), server])), objects, strays };
 }
 
 const data = (secret: KubeObject & { readonly data?: Readonly<Record<string, string>> }): SecretData =>
@@ -157,36 +112,21 @@ export interface GatheredWorld {
   readonly askedSecrets: ReadonlySet<string>;
 }
 
-export function worldOf(
+/** The world of one server, ready to build. */
+export function gatherWorld(
   server: MailServer,
-  gathered: Gathered,
+  { objects }: Gathered,
   stores: Stores,
   nowMs: number,
   lastGoodCertificates: World["lastGoodCertificates"],
 ): GatheredWorld {
-  const members = gathered.members.get(nameKey(server)) ?? [];
-  const of = <T extends MailObject>(kind: T["kind"]): T[] =>
-    members.filter((object): object is T => object.kind === kind);
   const secrets = new LazySecrets(stores);
+  const namespaces = new Map(
+    stores.list<KubeObject>("Namespace").map(({ metadata }) => [metadata.name, metadata.labels ?? {}]),
+  );
+  const world = worldOf(server, objects, { secrets, namespaces, nowMs });
   return {
     askedSecrets: secrets.asked,
-    world: {
-      server,
-      domains: of<MailDomain>("MailDomain"),
-      mailboxes: of<Mailbox>("Mailbox"),
-      aliases: of<Alias>("Alias"),
-      tlsPolicies: of<TLSPolicy>("TLSPolicy"),
-      relayClientCerts: of<RelayClientCert>("RelayClientCert"),
-      accessRules: of<AccessRule>("AccessRule"),
-      routes: of<Route>("Route"),
-      secrets,
-      namespaces: new Map(
-        stores
-          .list<KubeObject>("Namespace")
-          .map((namespace) => [namespace.metadata.name, namespace.metadata.labels ?? {}]),
-      ),
-      nowMs,
-      ...(lastGoodCertificates === undefined ? {} : { lastGoodCertificates }),
-    },
+    world: lastGoodCertificates === undefined ? world : { ...world, lastGoodCertificates },
   };
 }
