@@ -16,7 +16,7 @@ test("20 aliases, one after the other: each is accepted within seconds of kubect
     await client.reply();
     await client.command("EHLO client.example.net");
     await client.command("MAIL FROM:<>");
-    return client.command(`RCPT TO:<${address}>`);
+    return await client.command(`RCPT TO:<${address}>`); // awaited here: the session closes with the block
   };
   const sinceStart: number[] = [];
   const sinceApplied: number[] = [];

@@ -28,7 +28,11 @@ for (const example of examples) {
       const documents = readdirSync(resolve(root, "examples", example))
         .filter((name) => /\.ya?ml$/.test(name))
         .sort()
-        .flatMap((name) => parseAllDocuments(readFileSync(resolve(root, "examples", example, name), "utf8")).map((document) => document.toJS() as Document | null))
+        .flatMap((name) =>
+          parseAllDocuments(readFileSync(resolve(root, "examples", example, name), "utf8")).map(
+            (document) => document.toJS() as Document | null,
+          ),
+        )
         .filter((document) => document !== null)
         .map((document) => ({ ...document, metadata: { ...document.metadata, namespace } }));
       const manifests = join(folder, "manifests.yaml");
@@ -46,11 +50,18 @@ for (const example of examples) {
         return map?.data?.["manifest.json"]?.includes(wanted.hash) === true;
       });
       const written = new Map<string, string>();
-      for (const object of [...(await stage.list("configmaps", "-n", namespace)), ...(await stage.list("secrets", "-n", namespace))]) {
-        for (const [name, value] of Object.entries(object.data ?? {})) written.set(name, object.kind === "Secret" ? Buffer.from(value, "base64").toString("utf8") : value);
+      for (const object of [
+        ...(await stage.list("configmaps", "-n", namespace)),
+        ...(await stage.list("secrets", "-n", namespace)),
+      ]) {
+        for (const [name, value] of Object.entries(object.data ?? {}))
+          written.set(name, object.kind === "Secret" ? Buffer.from(value, "base64").toString("utf8") : value);
       }
-      for (const name of [...Object.keys(wanted.files), "manifest.json"]) assert.equal(written.get(name), file(name), name);
-      console.log(`examples/${example}: ${Object.keys(wanted.files).length + 1} files, ${wanted.hash.slice(0, 12)}, the same bytes`);
+      for (const name of [...Object.keys(wanted.files), "manifest.json"])
+        assert.equal(written.get(name), file(name), name);
+      console.log(
+        `examples/${example}: ${Object.keys(wanted.files).length + 1} files, ${wanted.hash.slice(0, 12)}, the same bytes`,
+      );
     } finally {
       rmSync(folder, { recursive: true, force: true });
       await stage.kubectl("delete", "namespace", namespace, "--wait=false", "--ignore-not-found");

@@ -77,7 +77,9 @@ export class Stage {
       `image.repository=${repository}`,
       "--set",
       `image.tag=${tag}`,
-      ...(own ? ["--set", "image.pullPolicy=Never"] : []), "--set", "test.server=mx,test.namespace=default,test.to=alice@example.org",
+      ...(own ? ["--set", "image.pullPolicy=Never"] : []),
+      "--set",
+      "test.server=mx,test.namespace=default,test.to=alice@example.org",
     ]);
   }
 

@@ -7,7 +7,7 @@ test("a pod that runs the set is not touched", () => {
   assert.equal(new Kicks().wanted("pod", "hash", "hash", 0), undefined);
 });
 
-test("a pod that is behind is kicked at once, then after 0.7, 1.4, 2.8 s, each time with another value", () => {
+test("a pod that is behind is kicked at once, then after 0.2, 0.4, 0.8 s and so on, each time with another value", () => {
   const kicks = new Kicks();
   const values: (string | undefined)[] = [];
   const at: number[] = [];
@@ -17,7 +17,7 @@ test("a pod that is behind is kicked at once, then after 0.7, 1.4, 2.8 s, each t
     values.push(value);
     at.push(now);
   }
-  assert.deepEqual(at, [0, 700, 2100, 4900]);
+  assert.deepEqual(at, [0, 200, 600, 1400, 3000]);
   assert.equal(new Set(values).size, values.length);
 });
 

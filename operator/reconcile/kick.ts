@@ -6,7 +6,7 @@
  */
 export const KICK_ANNOTATION = "mail.packetboat.io/config-kick";
 
-const FIRST_PAUSE_MS = 700;
+const FIRST_PAUSE_MS = 200;
 const LONGEST_PAUSE_MS = 30_000;
 
 interface Kicked {

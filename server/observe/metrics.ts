@@ -126,4 +126,9 @@ export const queueUnavailable = new Gauge({
   labelNames: ["reason"] as const,
   registers,
 });
-export const certificateProblems = new Gauge({ name: "packetboat_certificate_problems", help: "Server certificates that are expired or unusable, by reason (expired, unusable).", labelNames: ["reason"] as const, registers });
+export const certificateProblems = new Gauge({
+  name: "packetboat_certificate_problems",
+  help: "Server certificates that are expired or unusable, by reason (expired, unusable).",
+  labelNames: ["reason"] as const,
+  registers,
+});
