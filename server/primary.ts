@@ -2,7 +2,7 @@
  * The primary process: starts and supervises the shards, hands them each complete configuration, answers the admin port, ends in good order.
  *
  * It never touches a message. A shard that dies is started anew with a growing pause (its spool is its own, so it finds its mail again); the others go on.
- * Not ready while any shard is missing, takes no mail or runs another configuration than the newest valid one.
+ * Ready while at least one shard takes mail; what is wrong with the others is told by /config, the metrics and the log.
  */
 import cluster, { type Worker } from "node:cluster";
 import { readdirSync } from "node:fs";
@@ -37,6 +37,7 @@ interface Shard {
 }
 
 const STATUS_INTERVAL_MS = 1000;
+const STARTING = "starting";
 
 /** Spools of shards that no longer exist, by the shard that takes them over. */
 export function orphanSpools(names: readonly string[], shards: number): Map<number, string[]> {
@@ -60,7 +61,7 @@ export async function runPrimary(options: ServerOptions, log: Log): Promise<void
     index,
     worker: undefined,
     peer: undefined,
-    status: { hash: undefined, notReady: "starting" },
+    status: { hash: undefined, notReady: STARTING },
     failures: 0,
     wasReady: false,
   }));
@@ -111,10 +112,14 @@ export async function runPrimary(options: ServerOptions, log: Log): Promise<void
       metrics.depart(shard.index);
       shard.worker = undefined;
       shard.peer = undefined;
-      shard.status = { hash: undefined, notReady: `shard ${shard.index} is down` };
+      // Its last words say more than we know.
+      if (shard.status.hash !== undefined || shard.status.notReady === undefined) {
+        shard.status = { hash: undefined, notReady: `shard ${shard.index} is down` };
+      }
       if (stopping) return;
       shard.failures = shard.wasReady ? 0 : shard.failures + 1;
-      const pauseMs = Math.min(30_000, 50 * 2 ** Math.min(shard.failures, 10));
+      // A shard that was killed is not one that cannot start: nobody waits half a minute for it.
+      const pauseMs = Math.min(signal === null ? 30_000 : 500, 50 * 2 ** Math.min(shard.failures, 10));
       log.error({ shard: shard.index, code, signal, pauseMs }, "shard ended, starting it again");
       metrics.shardRestarts.inc();
       setTimeout(() => {
@@ -153,7 +158,10 @@ export async function runPrimary(options: ServerOptions, log: Log): Promise<void
   const notReady = (): string | undefined => {
     if (stopping) return "shutting down";
     if (config === undefined) return `no configuration yet: ${watch.pending()?.message ?? "reading"}`;
-    return shards.find((shard) => shard.status.notReady !== undefined)?.status.notReady;
+    if (shards.some((shard) => shard.status.notReady === STARTING)) return "shards are starting";
+    // One shard that takes mail is better than none: the others' trouble is in /config, in metrics and in status.
+    if (shards.some((shard) => shard.status.notReady === undefined)) return undefined;
+    return shards[0]?.status.notReady;
   };
 
   const admin = await startAdmin(

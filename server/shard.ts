@@ -58,8 +58,25 @@ async function mustLoad(directory: string): Promise<LiveConfig> {
   return result.config;
 }
 
+/** Runs until told to end. What keeps it from starting reaches the primary, and so /readyz and status, besides the log. */
 export async function runShard(options: ServerOptions, index: number, log: Log): Promise<void> {
-  const { peer: primary, answerWith } = toPrimary();
+  const channel = toPrimary();
+  try {
+    await serve(options, index, log, channel);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    const lastWords: ShardStatus = { hash: undefined, notReady: `shard ${index} cannot start: ${reason}` };
+    await channel.peer.call("status", lastWords, 1000).catch(() => undefined);
+    throw cause;
+  }
+}
+
+async function serve(
+  options: ServerOptions,
+  index: number,
+  log: Log,
+  { peer: primary, answerWith }: ReturnType<typeof toPrimary>,
+): Promise<void> {
   const ownCertificate = await readSelfSigned(join(options.data, "tls"));
   const complete = (loaded: LiveConfig): LiveConfig => withOwnCertificate(loaded, ownCertificate);
   let config = complete(await mustLoad(options.config));

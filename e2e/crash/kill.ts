@@ -77,7 +77,7 @@ export async function killTest(kills: number, random: () => number): Promise<Kil
   const started = performance.now();
   const sessions = Array.from({ length: 12 }, (_, index) => session(boat.mx, `s${index}`, accepted, () => stop));
   for (let kill = 0; kill < kills; kill++) {
-    await sleep(100 + random() * 700);
+    await sleep(100 + random() * 1100);
     const shards = boat.shards();
     const victim = shards[Math.floor(random() * shards.length)];
     if (victim === undefined) kill--;

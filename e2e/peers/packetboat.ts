@@ -46,16 +46,17 @@ export class Packetboat implements AsyncDisposable {
   #child: ChildProcess | undefined;
   output = "";
 
-  private constructor(directory: string, offset: number) {
+  private constructor(directory: string, offset: number, data: string) {
     this.directory = directory;
     this.manifests = join(directory, "manifests");
-    this.data = join(directory, "data");
+    this.data = data;
     this.offset = offset;
   }
 
-  /** `manifests`: file name → YAML. Resolves when it is ready. */
-  static async start(manifests: Readonly<Record<string, string>>): Promise<Packetboat> {
-    const server = new Packetboat(mkdtempSync(join(tmpdir(), "packetboat-test-")), await freeOffset());
+  /** `manifests`: file name → YAML; `data`: a data folder of the caller's. Resolves when it is ready. */
+  static async start(manifests: Readonly<Record<string, string>>, data?: string): Promise<Packetboat> {
+    const directory = mkdtempSync(join(tmpdir(), "packetboat-test-"));
+    const server = new Packetboat(directory, await freeOffset(), data ?? join(directory, "data"));
     mkdirSync(server.manifests);
     for (const [name, text] of Object.entries(manifests)) server.write(name, text);
     await server.run();
