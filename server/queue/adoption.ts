@@ -17,6 +17,7 @@ import { openDatabase, syncDirectory } from "./database.ts";
 import { MOST_CHUNKS } from "./protocol.ts";
 import { Query } from "./query.ts";
 import { messageState } from "./schema.ts";
+import { reservePath } from "./reserve.ts";
 import { Spool } from "./spool.ts";
 
 /** Chunks copied in one transaction, so that mail flows meanwhile. */
@@ -51,6 +52,7 @@ function takeFiles({ path: orphan, ours, token, nowMs, maxFutureMs }: AdoptionOp
   const db = openDatabase(orphan, 0);
   let taken: string[];
   try {
+    rmSync(reservePath(orphan), { force: true });
     new Spool(db, maxFutureMs).transitions.recover(nowMs);
     taken = [...pendingAdoptions(db, orphan), orphan];
     db.exec("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode = DELETE");

@@ -95,6 +95,12 @@ export class Availability {
     this.current();
   }
 
+  /** The worker has not answered for long, or does again. Not a failure: storage that hangs may come back. */
+  stalled(isStalled: boolean, waiting: number, seconds: number): void {
+    if (isStalled) this.#log.error({ event: "queue-stalled", waiting, seconds });
+    else this.#log.info({ event: "queue-no-longer-stalled" });
+  }
+
   fail(message: string): void {
     if (this.#final !== undefined) return;
     this.#final = { reason: "failed", message: `the queue's storage failed: ${message}` };

@@ -9,11 +9,11 @@ import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, statSync } from 
 import { dirname, resolve } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { Query } from "./query.ts";
-import { migrate } from "./schema.ts";
+import { migrate, refuseStrangers } from "./schema.ts";
 import { describeError, troubleOf } from "./sqlite-error.ts";
 
 /** How long a process that has just been killed may take to let go of its lock. */
-export const LOCK_WAIT_MS = 2000;
+export const LOCK_WAIT_MS = 500;
 /** Live data up to this size is rewritten at the start when the file around it is much larger. */
 const COMPACT_BYTES = 67_108_864;
 
@@ -46,10 +46,13 @@ export function openDatabase(path: string, lockWaitMs: number): DatabaseSync {
     throw new Error(
       `the queue database ${path} is empty or missing, but its log ${path}-wal is not; ${howToRepair(path)}`,
     );
-  const db = new DatabaseSync(path, { timeout: lockWaitMs });
+  let db: DatabaseSync | undefined;
   try {
+    db = new DatabaseSync(path, { timeout: lockWaitMs });
     // The lock first: with it held before the log is opened, SQLite needs no shared memory file.
-    db.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
+    db.exec("PRAGMA locking_mode = EXCLUSIVE");
+    refuseStrangers(db, path);
+    db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
     // A read-only root file system has no place for temporary files.
     db.exec("PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -32768");
     migrate(db, path);
@@ -57,7 +60,7 @@ export function openDatabase(path: string, lockWaitMs: number): DatabaseSync {
     syncDirectory(dirname(path));
     return db;
   } catch (error) {
-    db.close();
+    db?.close();
     throw explained(error, path);
   }
 }

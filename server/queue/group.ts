@@ -10,6 +10,7 @@ import { FreeSpace, Log } from "./database.ts";
 import { type Ours, operations } from "./operations.ts";
 import type { Answer, FromWorker, RawFailure, Request, WorkerOptions } from "./protocol.ts";
 import { Query } from "./query.ts";
+import { Reserve } from "./reserve.ts";
 import { Spool } from "./spool.ts";
 import { describeError, troubleOf } from "./sqlite-error.ts";
 
@@ -30,8 +31,8 @@ interface LongWork {
   readonly steps: Generator<void, unknown>;
 }
 
-/** Pages of 4 KiB in the log at which it is brought into the database file. */
-const CHECKPOINT_PAGES = 4096;
+/** Pages of 4 KiB in the log at which it is brought into the database file. With one more group it must fit into the reserve. */
+const CHECKPOINT_PAGES = 2048;
 const nothing = new Uint8Array(0);
 const noSpace: RawFailure = { reason: "full", message: "no space left for the queue" };
 const closed: RawFailure = { reason: "closed", message: "the queue is closed" };
@@ -41,6 +42,7 @@ export class GroupCommitter {
   readonly #ours: Ours;
   readonly #freeSpace: FreeSpace;
   readonly #log: Log;
+  readonly #reserve: Reserve;
   readonly #begin: Query;
   readonly #commit: Query;
   readonly #savepoint: Query;
@@ -55,6 +57,7 @@ export class GroupCommitter {
     this.#ours = { ours: options.path, nowMs: options.nowMs, maxFutureMs: options.maxFutureMs };
     this.#freeSpace = new FreeSpace(db);
     this.#log = new Log(db);
+    this.#reserve = new Reserve(options.path, options.reserveBytes);
     this.#begin = new Query(db, "BEGIN IMMEDIATE");
     this.#commit = new Query(db, "COMMIT");
     this.#savepoint = new Query(db, "SAVEPOINT item");
@@ -64,6 +67,18 @@ export class GroupCommitter {
 
   /** Before anything else; see `Transitions.recover`. */
   recover(nowMs: number): { readonly cutOff: number; readonly halfReceived: number } {
+    try {
+      return this.#recoverOnce(nowMs);
+    } catch (error) {
+      if (troubleOf(error) !== "full" && !(error instanceof NoSpace)) throw error;
+      if (this.spool.db.isTransaction) this.spool.db.exec("ROLLBACK");
+      this.#inTransaction = false;
+      this.#makeSpace();
+      return this.#recoverOnce(nowMs);
+    }
+  }
+
+  #recoverOnce(nowMs: number): { readonly cutOff: number; readonly halfReceived: number } {
     this.#ensureTransaction();
     const found = this.spool.transitions.recover(nowMs);
     this.#commitAll();
@@ -101,6 +116,7 @@ export class GroupCommitter {
   /** After the answers are out: whoever waits for them shall not wait for this. */
   tidy(): void {
     if (this.#log.pages() >= CHECKPOINT_PAGES) this.#checkpoint();
+    this.#reserve.restore();
   }
 
   /** What is not finished is refused; everything else is in the database file, and the log is gone. */
@@ -224,24 +240,36 @@ export class GroupCommitter {
       requests.map(({ serial }) => ({ serial, failure: noSpace }));
     const isNew = new Set(group.map(({ serial }) => serial));
     const abandoned = this.#stopLong(noSpace).filter(({ serial }) => !isNew.has(serial));
-    const totals = this.spool.census.snapshot();
-    try {
-      // A log that starts over in its place needs no new space.
-      this.#checkpoint();
+    this.#makeSpace();
+    const refused = refuse(group.filter(needsSpace));
+    const others = group.filter((request) => !needsSpace(request));
+    const together = this.#tryWithinSpace(() => {
       if (abandoned.length > 0) {
         this.#ensureTransaction();
         this.spool.messages.eraseAdopting();
       }
-      const answers = group.filter((request) => !needsSpace(request)).flatMap((request) => this.#answer(request));
+      return others.flatMap((request) => this.#answer(request));
+    });
+    // One of them (a report that does not fit) is too much; the others shall not wait for it.
+    const answers =
+      together ?? others.flatMap((request) => this.#tryWithinSpace(() => this.#answer(request)) ?? refuse([request]));
+    return [...abandoned, ...refused, ...answers];
+  }
+
+  /** In a transaction of its own; undefined when there is no space for it. */
+  #tryWithinSpace(work: () => readonly Answer[]): readonly Answer[] | undefined {
+    const totals = this.spool.census.snapshot();
+    try {
+      const answers = work();
       this.#commitAll();
-      return [...abandoned, ...refuse(group.filter(needsSpace)), ...answers];
+      return answers;
     } catch (error) {
-      if (error instanceof NoSpace) {
-        this.spool.census.restore(totals);
-        return [...abandoned, ...refuse(group)];
+      if (!(error instanceof NoSpace)) {
+        this.#throwIfCommon(error);
+        throw error;
       }
-      this.#throwIfCommon(error);
-      throw error;
+      this.spool.census.restore(totals);
+      return undefined;
     }
   }
 
@@ -250,6 +278,12 @@ export class GroupCommitter {
     this.#long = [];
     for (const { steps } of works) steps.return(undefined);
     return works.map(({ serial }) => ({ serial, failure }));
+  }
+
+  /** Into the database file with the log: starting over in its place it needs no new space. */
+  #makeSpace(): void {
+    this.#reserve.giveUp();
+    this.#checkpoint();
   }
 
   /** Without space it waits for better times: everything is safe in the log. */

@@ -36,5 +36,5 @@ test("two processes with the same clock do not meet", () => {
 
 test("the six characters in the middle are the process", () => {
   const id = new QueueIds(() => 0, 61).next();
-  assert.equal(id, "000000000000z001");
+  assert.equal(id, "000000000000z000");
 });

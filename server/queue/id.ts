@@ -26,7 +26,7 @@ function base62(value: number, width: number): string {
 export class QueueIds {
   readonly #now: () => number;
   readonly #process: string;
-  #timeMs = 0;
+  #timeMs = -1;
   #timeText = "";
   #count = 0;
 

@@ -161,6 +161,7 @@ export interface WorkerOptions {
   readonly nowMs: number;
   readonly maxFutureMs: number;
   readonly maxDatabaseBytes: number | undefined;
+  readonly reserveBytes: number;
 }
 
 /** Octets of a row of a stored message. */

@@ -76,7 +76,7 @@ export async function aQueue(options: Partial<QueueOptions> & { readonly folder?
   const { log, lines } = capturedLog();
   const clock = { nowMs: START_MS };
   const open = (): Promise<SqliteQueue> =>
-    openQueue({ path, shard: 0, minFreeBytes: () => 0, log, now: () => clock.nowMs, ...options });
+    openQueue({ path, shard: 0, minFreeBytes: () => 0, reserveBytes: 0, log, now: () => clock.nowMs, ...options });
   let queue = await open();
   return {
     get queue() {

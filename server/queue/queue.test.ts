@@ -480,7 +480,9 @@ test("a writer ends once: nothing after commit or abort", async () => {
 test("after close every call says so", async () => {
   await using q = await aQueue();
   const writer = q.queue.newMessage();
-  const storing = put(q.queue);
+  const stored = q.queue.newMessage();
+  await stored.write(Buffer.from("x"));
+  const storing = stored.commit(anEnvelope(), anOrigin);
   await q.queue.close();
   await storing;
   const isClosed = { name: "QueueUnavailable", reason: "closed" };

@@ -47,24 +47,26 @@ const steps: readonly string[] = [
 
 export const schemaVersion = steps.length;
 
-/** 0 for an empty database; undefined for one that is not ours. */
-function versionOf(db: DatabaseSync): number | undefined {
+/** Throws a sentence, and changes nothing, when the database is not one that this code can work with. Returns its version, 0 for an empty one. */
+export function refuseStrangers(db: DatabaseSync, path: string): number {
   const tables = new Query<{ name: string }>(db, "SELECT name FROM sqlite_schema WHERE type = 'table'").all();
   if (tables.length === 0) return 0;
-  if (!tables.some(({ name }) => name === "meta")) return undefined;
-  const row = new Query<{ value: string }>(db, "SELECT value FROM meta WHERE name = 'schema'").get();
-  return row === undefined ? undefined : Number(row.value);
-}
-
-/** Throws a sentence when the database is not one that this code can work with. */
-export function migrate(db: DatabaseSync, path: string): void {
-  const version = versionOf(db);
-  if (version === undefined || !Number.isInteger(version))
+  const isOurs = tables.some(({ name }) => name === "meta") && tables.some(({ name }) => name === "message");
+  const row = isOurs
+    ? new Query<{ value: string }>(db, "SELECT value FROM meta WHERE name = 'schema'").get()
+    : undefined;
+  const version = Number(row?.value ?? Number.NaN);
+  if (!Number.isInteger(version))
     throw new Error(`${path} is a database, but not a queue of this program; it was left as it is`);
   if (version > schemaVersion)
     throw new Error(
       `the queue database ${path} was written by a newer version of this program (its schema is ${version}, this program knows ${schemaVersion}); start the newer version`,
     );
+  return version;
+}
+
+export function migrate(db: DatabaseSync, path: string): void {
+  const version = refuseStrangers(db, path);
   if (version === schemaVersion) return;
   db.exec("BEGIN IMMEDIATE");
   for (const step of steps.slice(version)) db.exec(step);

@@ -46,10 +46,14 @@ export interface QueueOptions {
   readonly maxFutureMs?: number;
   /** Bound of the database file; none by default. */
   readonly maxDatabaseBytes?: number;
+  /** Kept next to the database for the day the disk is full, see `reserve.ts`. */
+  readonly reserveBytes?: number;
 }
 
 /** No schedule reaches further: queue lifetimes end after some days. */
 const MAX_FUTURE_MS = 10 * 86_400_000;
+/** As much as the log can hold: then it can always be merged into the database. */
+const RESERVE_BYTES = 16_777_216;
 /** Chunks asked for at a time: 256 KiB. */
 const READ_CHUNKS = 4;
 const MOST_LISTED = 1000;
@@ -58,12 +62,16 @@ const MOST_LISTED = 1000;
 const ownOrigin: Origin = { listener: "", clientAddress: "", clientName: "", helo: "", protocol: "report" };
 
 export async function openQueue(options: QueueOptions): Promise<SqliteQueue> {
-  const { path, shard, minFreeBytes, now = Date.now, maxFutureMs = MAX_FUTURE_MS, maxDatabaseBytes } = options;
+  const { path, shard, minFreeBytes, now = Date.now, maxDatabaseBytes } = options;
+  const { maxFutureMs = MAX_FUTURE_MS, reserveBytes = RESERVE_BYTES } = options;
   const log = options.log.child({ shard });
   makeDirectoryDurably(dirname(path));
   const availability = new Availability({ folder: dirname(path), minFreeBytes, log });
   await availability.look();
-  const { link, opened } = await WorkerLink.open({ path, nowMs: now(), maxFutureMs, maxDatabaseBytes }, availability);
+  const { link, opened } = await WorkerLink.open(
+    { path, nowMs: now(), maxFutureMs, maxDatabaseBytes, reserveBytes },
+    availability,
+  );
   const queue = new SqliteQueue({ link, availability, log, now });
   const { cutOff, halfReceived } = opened;
   if (cutOff > 0 || halfReceived > 0) log.info({ event: "queue-recovered", path, cutOff, halfReceived });

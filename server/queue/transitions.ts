@@ -130,15 +130,24 @@ export class Transitions {
       this.#messages.remove(message);
       return { found: true, expanded: undefined };
     }
-    const added: number[] = [];
+    const added = new Set<number>();
     const open = this.#census.change(message.key, () => {
-      for (const settlement of settlements) this.#settleOne(message, settlement, nowMs, added);
+      // Results are for recipients that were claimed, not for those that this very call adds.
+      for (const settlement of settlements)
+        if (!added.has(settlement.recipient)) this.#settleOne(message, settlement, nowMs, added);
     });
     if (open === 0 && message.state === messageState.queued) {
       this.#messages.remove(message);
       return { found: true, expanded: undefined };
     }
-    return { found: true, expanded: added.length === 0 ? undefined : this.#views.message(message.key, new Set(added)) };
+    return { found: true, expanded: added.size === 0 ? undefined : this.#claimedOf(message.key, added) };
+  }
+
+  /** Those that are to be delivered now; the others are on hold. */
+  #claimedOf(key: number, numbers: ReadonlySet<number>): RawMessage | undefined {
+    const message = this.#views.message(key, numbers);
+    const recipients = message?.recipients.filter(({ state }) => state === "active") ?? [];
+    return message === undefined || recipients.length === 0 ? undefined : { ...message, recipients };
   }
 
   /** The usual end: every open recipient closes at once, and nothing needs to be written before it is deleted. */
@@ -149,7 +158,7 @@ export class Transitions {
     return this.#recipients.all(message.key).every(({ number, state }) => state >= closed || closing.has(number));
   }
 
-  #settleOne(message: MessageRow, settlement: RawSettlement, nowMs: number, added: number[]): void {
+  #settleOne(message: MessageRow, settlement: RawSettlement, nowMs: number, added: Set<number>): void {
     const { key } = message;
     const row = this.#recipient.get(key, settlement.recipient);
     if (row === undefined || row.state >= closed) return;
@@ -186,7 +195,7 @@ export class Transitions {
     into: readonly RawNewRecipient[],
     wantsHold: boolean,
     nowMs: number,
-    added: number[],
+    added: Set<number>,
   ): void {
     const rows = this.#recipients.all(message.key);
     const known = new Set(rows.filter(({ state }) => state !== expanded).map(({ address }) => recipientKey(address)));
@@ -201,7 +210,7 @@ export class Transitions {
       // Expanded once is enough: otherwise an address that names itself would be replaced for ever.
       const final = { ...recipient, expanded: recipient.expanded || replaced.has(address) };
       this.#messages.addRecipient(message.key, number, final, wantsHold ? "hold" : "active", nowMs);
-      if (!wantsHold) added.push(number);
+      added.add(number);
       number += 1;
     }
   }

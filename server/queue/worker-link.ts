@@ -2,7 +2,8 @@
  * The main thread's end of the line to the queue's worker.
  *
  * Requests of one turn of the event loop travel together: one message, their octets copied once into one buffer that is handed over. Promises that every
- * call ends: with its answer, or, when the worker fails or dies, with QueueUnavailable("failed").
+ * call ends: with its answer, or, when the worker fails or dies, with QueueUnavailable("failed"). Storage that neither answers nor fails (a network disk
+ * that hangs) is waited for, and said in the log.
  */
 import { Worker } from "node:worker_threads";
 import { commitItems, commitSeconds } from "../observe/metrics.ts";
@@ -18,6 +19,9 @@ import type {
   WorkerOptions,
 } from "./protocol.ts";
 import { QueueUnavailable } from "./queue.ts";
+
+/** How long nothing may be answered before it is worth a line in the log. */
+const STALL_MS = 20_000;
 
 interface Pending {
   readonly resolve: (result: unknown) => void;
@@ -35,13 +39,19 @@ export class WorkerLink {
   #serial = 0;
   #isScheduled = false;
   #isClosing = false;
+  /** When the worker last had nothing to do or answered. */
+  #progressAt = performance.now();
+  #isStalled = false;
+  readonly #watch: NodeJS.Timeout;
   readonly #exited: Promise<void>;
 
   private constructor(worker: Worker, availability: Availability) {
     this.#worker = worker;
     this.#availability = availability;
+    this.#watch = setInterval(() => this.#lookForStall(), STALL_MS / 4).unref();
     this.#exited = new Promise((resolve) => {
       worker.once("exit", () => {
+        clearInterval(this.#watch);
         if (!this.#isClosing || this.#pending.size > 0) this.#fail("its thread has ended");
         resolve();
       });
@@ -83,6 +93,7 @@ export class WorkerLink {
   }
 
   #send<Op extends Operation>(op: Op, request: RequestOf<Op>, pieces: readonly Uint8Array[]): Promise<ResultOf<Op>> {
+    if (this.#pending.size === 0) this.#progressAt = performance.now();
     this.#serial += 1;
     const serial = this.#serial;
     this.#outbox.push({ request: { ...request, op, serial, body: undefined }, pieces });
@@ -117,6 +128,15 @@ export class WorkerLink {
     this.#worker.postMessage(batch, total === 0 ? [] : [arena.buffer]);
   }
 
+  #lookForStall(): void {
+    const seconds = Math.round((performance.now() - this.#progressAt) / 1000);
+    const isStalled = this.#pending.size > 0 && seconds * 1000 >= STALL_MS;
+    if (isStalled !== this.#isStalled) this.#availability.stalled(isStalled, this.#pending.size, seconds);
+    this.#isStalled = isStalled;
+    // Should it ever sleep over its inbox, this wakes it; otherwise it costs nothing.
+    if (isStalled) this.#worker.postMessage({ requests: [] } satisfies RequestBatch);
+  }
+
   #receive(message: FromWorker): void {
     if (message.kind === "failed") this.#fail(message.message);
     if (message.kind !== "answers") return;
@@ -124,6 +144,7 @@ export class WorkerLink {
       commitSeconds.observe(message.commit.seconds);
       commitItems.observe(message.commit.items);
     }
+    this.#progressAt = performance.now();
     this.#availability.innerFree(message.freeBytes);
     for (const answer of message.answers) {
       const pending = this.#pending.get(answer.serial);

@@ -14,7 +14,7 @@ import { describeError } from "./sqlite-error.ts";
 
 /** More in one transaction would make its first member wait for its last. */
 const GROUP_REQUESTS = 500;
-const GROUP_BYTES = 33_554_432;
+const GROUP_BYTES = 4_194_304;
 
 if (parentPort === null) throw new Error("this is the queue's worker thread");
 const port = parentPort;
@@ -31,6 +31,14 @@ function buffersOf(answers: readonly Answer[]): ArrayBuffer[] {
       for (const chunk of result.chunks as readonly Uint8Array<ArrayBuffer>[]) buffers.push(chunk.buffer);
   }
   return buffers;
+}
+
+/** Give the octets back now, not when the collector comes by: a stream of large messages would pile up meanwhile. */
+function free(group: readonly WorkRequest[]): void {
+  for (const { body } of group) {
+    const buffer = body?.buffer;
+    if (buffer instanceof ArrayBuffer && !buffer.detached) buffer.transfer(0);
+  }
 }
 
 class Inbox {
@@ -57,6 +65,8 @@ class Inbox {
       const group = this.#nextGroup();
       if (group.length > 0 || this.#committer.hasLongWork) {
         const answers = this.#committer.run(group);
+        // Requests that came together share a buffer; those that did not fit into this group still need theirs.
+        if (this.#requests.length === 0) free(group);
         tell(answers, buffersOf(answers.answers));
         this.#committer.tidy();
       }
@@ -107,6 +117,7 @@ function open(): void {
     const committer = new GroupCommitter(db, options);
     const { cutOff, halfReceived } = committer.recover(options.nowMs);
     const waiting = pendingAdoptions(db, options.path);
+    committer.tidy();
     const inbox = new Inbox(committer);
     port.on("message", (batch: RequestBatch) => inbox.receive(batch));
     tell({ kind: "opened", cutOff, halfReceived, waiting, freeBytes: committer.freeBytes });
