@@ -8,6 +8,7 @@ import cluster, { type Worker } from "node:cluster";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { startAdmin } from "./admin/http.ts";
+import { packConfig } from "./config/packed.ts";
 import type { LiveConfig } from "./config/schema.ts";
 import { watchConfig } from "./config/watch.ts";
 import { lockData } from "./data-lock.ts";
@@ -100,6 +101,7 @@ export async function runPrimary(options: ServerOptions, log: Log): Promise<void
         },
         add: (request: { key: string; amount: number; windowMs: number }) =>
           sharedState.add(request.key, request.amount, request.windowMs),
+        "last-good": () => (config === undefined ? null : packConfig(config)),
         status: (status: ShardStatus) => {
           setStatus(shard, status);
           return true;

@@ -6,6 +6,7 @@
  */
 import { join } from "node:path";
 import { loadConfig } from "./config/load.ts";
+import { type PackedConfig, unpackConfig } from "./config/packed.ts";
 import type { LiveConfig } from "./config/schema.ts";
 import { createDeliver } from "./deliver/create.ts";
 import { reverseName } from "./dns/reverse.ts";
@@ -58,6 +59,22 @@ async function mustLoad(directory: string): Promise<LiveConfig> {
   return result.config;
 }
 
+/** A shard that dies while the folder is broken comes back with the set the others run. */
+async function firstConfig(options: ServerOptions, primary: Peer, log: Log): Promise<LiveConfig> {
+  try {
+    return await mustLoad(options.config);
+  } catch (cause) {
+    const lastGood = await primary.call<PackedConfig | null>("last-good", null, 60_000);
+    if (lastGood === null) throw cause;
+    const config = unpackConfig(lastGood);
+    log.warn(
+      { reason: String(cause), hash: config.hash },
+      "the configuration on disk is refused, the last good one is used",
+    );
+    return config;
+  }
+}
+
 /** Runs until told to end. What keeps it from starting reaches the primary, and so /readyz and status, besides the log. */
 export async function runShard(options: ServerOptions, index: number, log: Log): Promise<void> {
   const channel = toPrimary();
@@ -79,7 +96,7 @@ async function serve(
 ): Promise<void> {
   const ownCertificate = await readSelfSigned(join(options.data, "tls"));
   const complete = (loaded: LiveConfig): LiveConfig => withOwnCertificate(loaded, ownCertificate);
-  let config = complete(await mustLoad(options.config));
+  let config = complete(await firstConfig(options, primary, log));
 
   const queueFolder = join(options.data, "queue");
   const queue = await openQueue({
@@ -92,8 +109,14 @@ async function serve(
   const delivering = createDeliver({ dataDir: options.data, resolver, log, hostname: config.server.hostname });
   const scheduler = startScheduler({ queue, deliver: delivering.deliver, resolveRecipient, config: () => config, log });
   for (const orphan of (process.env["PACKETBOAT_ORPHANS"] ?? "").split(",").filter((name) => name !== "")) {
-    const adopted = await adoptSpool(queue, join(queueFolder, orphan));
-    log.info({ spool: orphan, messages: adopted }, "adopted the spool of a shard that is no more");
+    try {
+      const messages = await adoptSpool(queue, join(queueFolder, orphan));
+      log.info({ spool: orphan, messages }, "adopted the spool of a shard that is no more");
+    } catch (cause) {
+      // Its mail stays where it is and the next start tries again; that is no reason to take none.
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      log.error({ spool: orphan, reason }, "cannot adopt the spool of a shard that is no more");
+    }
   }
 
   let draining = false;

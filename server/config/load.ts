@@ -67,8 +67,15 @@ function parse<T extends z.ZodType>(name: string, text: string, schema: T): z.in
   );
 }
 
-/** Read the set below `directory`; `unchanged` when its manifest names `currentHash`. Never throws. */
-export async function loadConfig(directory: string, currentHash?: string): Promise<LoadResult> {
+/**
+ * Read the set below `directory`; `unchanged` when its manifest names `currentHash`. `whole`: unchanged only if every file is still there with its
+ * hash, which costs reading all of them; a set that went bad on disk would otherwise be found out at the next start. Never throws.
+ */
+export async function loadConfig(
+  directory: string,
+  currentHash?: string,
+  { whole = false }: { readonly whole?: boolean } = {},
+): Promise<LoadResult> {
   let hash: string | undefined;
   try {
     const manifestText = await readText(directory, MANIFEST_FILE);
@@ -82,7 +89,7 @@ export async function loadConfig(directory: string, currentHash?: string): Promi
     }
     const manifest = parse(MANIFEST_FILE, manifestText, manifestSchema);
     hash = manifest.hash;
-    if (manifest.hash === currentHash) return { kind: "unchanged" };
+    if (manifest.hash === currentHash && !whole) return { kind: "unchanged" };
     if (sha256(canonicalJson(manifest.files)) !== manifest.hash)
       throw new NotLoadable("invalid", `${MANIFEST_FILE} does not carry the hash of its own list of files`);
 
@@ -93,6 +100,7 @@ export async function loadConfig(directory: string, currentHash?: string): Promi
         throw new NotLoadable("incomplete", `${name} is not yet the version that the manifest names`);
       texts.set(name, text);
     }
+    if (manifest.hash === currentHash) return { kind: "unchanged" };
     return { kind: "loaded", config: assemble(manifest.hash, texts) };
   } catch (cause) {
     if (cause instanceof NotLoadable)

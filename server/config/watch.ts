@@ -24,11 +24,17 @@ export interface ConfigWatch {
 const SETTLE_MS = 15;
 const RETRY_MS = 100;
 const POLL_MS = 1000;
+/** Two file updates of one change lie closer together than this; what stays incomplete for longer wants a person. */
+const STUCK_MS = 5000;
 
 /** `take` must resolve once every shard runs the set; the next one is not offered before. A rejection leaves the previous set current. */
 export function watchConfig(directory: string, take: (config: LiveConfig) => Promise<void>, log: Log): ConfigWatch {
   let current: string | undefined;
   let pending: Pending | undefined;
+  /** Since when the set is incomplete, for whatever changing reasons, and whether that was said. */
+  let incomplete: { readonly sinceMs: number; said: boolean } | undefined;
+  /** Something changed in the folder: look at every file, not at the manifest alone. */
+  let touched = false;
   let timer: NodeJS.Timeout | undefined;
   let running = false;
   let again = false;
@@ -41,7 +47,24 @@ export function watchConfig(directory: string, take: (config: LiveConfig) => Pro
     timer = setTimeout(() => void look(), ms);
   };
 
+  const settled = (): void => {
+    pending = undefined;
+    incomplete = undefined;
+  };
+  const isStuck = (): boolean => incomplete !== undefined && Date.now() - incomplete.sinceMs >= STUCK_MS;
+
   const note = (kind: Pending["kind"], message: string): void => {
+    if (kind === "invalid") incomplete = undefined;
+    else {
+      incomplete ??= { sinceMs: Date.now(), said: false };
+      if (isStuck() && !incomplete.said) {
+        incomplete.said = true;
+        log.error(
+          { reason: message, hash: current },
+          "configuration refused: it stays incomplete, the last good one stays",
+        );
+      }
+    }
     if (pending?.message === message) return;
     pending = { kind, message, sinceMs: Date.now() };
     // Incomplete is the ordinary moment between two file updates: worth a line only to somebody who looks for it.
@@ -56,30 +79,35 @@ export function watchConfig(directory: string, take: (config: LiveConfig) => Pro
       return;
     }
     running = true;
-    const result = await loadConfig(directory, current);
+    const whole = touched || pending !== undefined;
+    touched = false;
+    const result = await loadConfig(directory, current, { whole });
     if (result.kind === "loaded") {
       try {
         await take(result.config);
         log.info({ hash: result.config.hash, previous: current }, "configuration live");
         current = result.config.hash;
-        pending = undefined;
+        settled();
       } catch (cause) {
         note(
           "invalid",
           `the configuration could not be applied: ${cause instanceof Error ? cause.message : String(cause)}`,
         );
       }
-    } else if (result.kind === "unchanged") pending = undefined;
+    } else if (result.kind === "unchanged") settled();
     else note(result.kind, result.message);
     running = false;
-    const soon = again || result.kind === "incomplete";
+    const waitMs = again ? 0 : result.kind === "incomplete" && !isStuck() ? RETRY_MS : POLL_MS;
     again = false;
-    schedule(soon ? (result.kind === "incomplete" ? RETRY_MS : 0) : POLL_MS);
+    schedule(waitMs);
   };
 
   const open = (): void => {
     try {
-      watcher = watch(directory, () => schedule(SETTLE_MS));
+      watcher = watch(directory, () => {
+        touched = true;
+        schedule(SETTLE_MS);
+      });
       watcher.on("error", () => watcher?.close());
     } catch {
       // The folder may not exist yet; the poll finds it when it does.

@@ -19,6 +19,7 @@ import { Query } from "./query.ts";
 import { messageState } from "./schema.ts";
 import { reservePath } from "./reserve.ts";
 import { Spool } from "./spool.ts";
+import { describeError, troubleOf } from "./sqlite-error.ts";
 
 /** Chunks copied in one transaction, so that mail flows meanwhile. */
 const SLICE = 64;
@@ -45,6 +46,28 @@ export function pendingAdoptions(db: DatabaseSync, path: string): string[] {
     .map((name) => join(folder, name));
 }
 
+/**
+ * What is wrong with the orphan is no trouble of ours: without a result code of SQLite it fails the adoption, not this queue. A full disk is everybody's.
+ */
+function orphanTrouble(error: unknown, orphan: string): unknown {
+  const trouble = troubleOf(error);
+  if (trouble === "full" || trouble === "other") return error;
+  return new Error(
+    `the queue ${orphan} cannot be taken over: ${describeError(error)}; its mail stays in it. Repair a copy of it (sqlite3's .recover) and put it back, or move it away`,
+    { cause: error },
+  );
+}
+
+/** Rows of the orphan; errors of reading them are told from errors of writing them here. */
+function* rowsOf<Row>(query: Query<Row>, orphan: string, ...values: number[]): Generator<Row, void> {
+  try {
+    // The consumer's errors do not come by here.
+    yield* query.iterate(...values);
+  } catch (error) {
+    throw orphanTrouble(error, orphan);
+  }
+}
+
 /** Steps 1 and 2; returns the files that are ours now. Nothing when there is no such orphan. */
 function takeFiles({ path: orphan, ours, token, nowMs, maxFutureMs }: AdoptionOptions): string[] {
   if (!existsSync(orphan)) return [];
@@ -56,6 +79,8 @@ function takeFiles({ path: orphan, ours, token, nowMs, maxFutureMs }: AdoptionOp
     new Spool(db, maxFutureMs).transitions.recover(nowMs);
     taken = [...pendingAdoptions(db, orphan), orphan];
     db.exec("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode = DELETE");
+  } catch (error) {
+    throw orphanTrouble(error, orphan);
   } finally {
     db.close();
   }
@@ -94,7 +119,7 @@ function* adoptFile(spool: Spool, file: string): Generator<void, number> {
   spool.messages.eraseAdopting();
   const source = new DatabaseSync(file, { readOnly: true, timeout: 0 });
   try {
-    const copy = copySlices(source, db);
+    const copy = copySlices(source, db, file);
     while (copy.next().done !== true) yield;
   } finally {
     source.close();
@@ -124,22 +149,45 @@ type SourceRecipient = Record<
   number | string | null
 >;
 
-/** Yields after each slice. Chunks are copied as they are, with the checksums they have. */
-function* copySlices(source: DatabaseSync, target: DatabaseSync): Generator<void, void> {
-  const messages = new Query<SourceMessage>(
-    source,
-    `SELECT key, id, state, received_ms, size, chunks, envelope, origin FROM message
+interface SourceChunk {
+  readonly number: number;
+  readonly crc: number;
+  readonly data: Uint8Array;
+}
+
+/** Preparing reads the schema, which may be damaged too. */
+function prepareSource(
+  source: DatabaseSync,
+  file: string,
+): {
+  readonly messages: Query<SourceMessage>;
+  readonly recipients: Query<SourceRecipient>;
+  readonly chunks: Query<SourceChunk>;
+} {
+  try {
+    const messages = new Query<SourceMessage>(
+      source,
+      `SELECT key, id, state, received_ms, size, chunks, envelope, origin FROM message
      WHERE state IN (${messageState.queued}, ${messageState.corrupt}) ORDER BY id`,
-  );
-  const recipients = new Query<SourceRecipient>(
-    source,
-    "SELECT number, state, flags, attempts, due_ms, address, details, reply FROM recipient WHERE message = ?",
-  );
-  const chunks = new Query<{ number: number; crc: number; data: Uint8Array }>(
-    source,
-    `SELECT key - ?1 * ${MOST_CHUNKS} AS number, crc, data FROM chunk
+    );
+    const recipients = new Query<SourceRecipient>(
+      source,
+      "SELECT number, state, flags, attempts, due_ms, address, details, reply FROM recipient WHERE message = ?",
+    );
+    const chunks = new Query<SourceChunk>(
+      source,
+      `SELECT key - ?1 * ${MOST_CHUNKS} AS number, crc, data FROM chunk
      WHERE key >= ?1 * ${MOST_CHUNKS} AND key < (?1 + 1) * ${MOST_CHUNKS}`,
-  );
+    );
+    return { messages, recipients, chunks };
+  } catch (error) {
+    throw orphanTrouble(error, file);
+  }
+}
+
+/** Yields after each slice. Chunks are copied as they are, with the checksums they have. */
+function* copySlices(source: DatabaseSync, target: DatabaseSync, file: string): Generator<void, void> {
+  const { messages, recipients, chunks } = prepareSource(source, file);
   const insertMessage = new Query(
     target,
     `INSERT INTO message (id, state, received_ms, size, chunks, envelope, origin) VALUES (?, ? + 2, ?, ?, ?, ?, ?)`,
@@ -152,11 +200,11 @@ function* copySlices(source: DatabaseSync, target: DatabaseSync): Generator<void
   );
   const insertChunk = new Query(target, `INSERT INTO chunk (key, crc, data) VALUES (? * ${MOST_CHUNKS} + ?, ?, ?)`);
   let work = 0;
-  for (const message of messages.iterate()) {
+  for (const message of rowsOf(messages, file)) {
     if (isHere.get(message.id) !== undefined) continue;
     const { id, state, received_ms, size, envelope, origin } = message;
     const key = insertMessage.insert(id, state, received_ms, size, message.chunks, envelope, origin);
-    for (const row of recipients.iterate(message.key))
+    for (const row of rowsOf(recipients, file, message.key))
       insertRecipient.run(
         key,
         row.number,
@@ -168,7 +216,7 @@ function* copySlices(source: DatabaseSync, target: DatabaseSync): Generator<void
         row.details,
         row.reply,
       );
-    for (const { number, crc, data } of chunks.iterate(message.key)) {
+    for (const { number, crc, data } of rowsOf(chunks, file, message.key)) {
       insertChunk.run(key, number, crc, data);
       if (++work >= SLICE) {
         work = 0;
