@@ -1,14 +1,21 @@
 /** AccessRule: one line, or many, of a Postfix access table. */
 import { z } from "zod";
-import { define, domainName, exactlyOne, list, noStatus, reference, type Resource, matching } from "./schema.ts";
+import {
+  define,
+  described,
+  domainName,
+  exactlyOne,
+  list,
+  matching,
+  network,
+  noStatus,
+  reference,
+  replyText,
+  type Resource,
+  SPACE,
+} from "./schema.ts";
 
-const text = z
-  .string()
-  .min(1)
-  .max(400)
-  .regex(...matching(/^[\x20-\x7E]+$/, "must be one line of printable ASCII"))
-  .optional()
-  .meta({ description: "What the client is told; absent: our own words." });
+const text = replyText.optional().meta({ description: "What the client is told; absent: our own words." });
 
 export const accessRuleSpec = z.strictObject({
   scope: z
@@ -28,38 +35,35 @@ export const accessRuleSpec = z.strictObject({
           .string()
           .min(1)
           .max(320)
-          .regex(...matching(/^[^\s]+$/, "must not contain spaces"))
+          .regex(...matching(`^[^${SPACE}]+$`, "must not be empty or contain spaces"))
           .optional()
           .meta({ description: "An address, a HELO name, or a client's name." }),
         domain: domainName.optional().meta({ description: "The domain and its children." }),
-        cidr: z
-          .string()
-          .min(2)
-          .max(49)
-          .regex(...matching(/^[0-9A-Fa-f:.]+(\/[0-9]{1,3})?$/, "must be a network such as 192.0.2.0/24"))
-          .optional()
-          .meta({ description: "A network; for scope Client." }),
+        cidr: network.optional().meta({ description: "A network; for scope Client." }),
       }),
       "match",
     ),
     256,
     1,
   ).meta({ description: "Any of these." }),
-  action: exactlyOne(
-    z.strictObject({
-      permit: z
-        .strictObject({})
-        .optional()
-        .meta({ description: "Skip the remaining checks of this stage. Never permits relaying." }),
-      reject: z.strictObject({ text }).optional().meta({ description: "554 5.7.1." }),
-      defer: z.strictObject({ text }).optional().meta({ description: "450 4.7.1." }),
-      discard: z.strictObject({}).optional().meta({ description: "Accept and throw away." }),
-      dunno: z
-        .strictObject({})
-        .optional()
-        .meta({ description: "Stop asking further rules of this scope, decide nothing." }),
-    }),
-    "action",
+  action: described(
+    exactlyOne(
+      z.strictObject({
+        permit: z
+          .strictObject({})
+          .optional()
+          .meta({ description: "Skip the remaining checks of this stage. Never permits relaying." }),
+        reject: z.strictObject({ text }).optional().meta({ description: "554 5.7.1." }),
+        defer: z.strictObject({ text }).optional().meta({ description: "450 4.7.1." }),
+        discard: z.strictObject({}).optional().meta({ description: "Accept and throw away." }),
+        dunno: z
+          .strictObject({})
+          .optional()
+          .meta({ description: "Stop asking further rules of this scope, decide nothing." }),
+      }),
+      "action",
+    ),
+    "What is done with what matches.",
   ),
   comment: z.string().max(1024).optional().meta({ description: "Why." }),
 });

@@ -5,12 +5,13 @@ import {
   addressOrDomain,
   addressOrLocalPart,
   define,
+  lineOfText,
   list,
+  mapBy,
   noStatus,
   reference,
   type Resource,
   withRules,
-  matching,
 } from "./schema.ts";
 
 const senders = list(addressOrDomain, 100);
@@ -23,27 +24,22 @@ export const aliasSpec = withRules(
     }),
     destinations: list(address, 1000).default([]).meta({ description: "Where mail to them goes; each gets one copy." }),
     senders: senders.default([]).meta({ description: "Mailboxes that may put these addresses into MAIL FROM." }),
-    relocatedTo: z
-      .string()
-      .min(1)
-      .max(320)
-      .regex(...matching(/^[^\r\n]+$/, "must be one line"))
+    relocatedTo: lineOfText
       .optional()
       .meta({ description: "Refuse mail to them with this new address (5.1.6), instead of destinations." }),
-    entries: list(
-      z.strictObject({
-        address: addressOrLocalPart,
-        destinations: list(address, 100, 1),
-        senders: senders.optional(),
-      }),
-      500,
+    entries: mapBy(
+      list(
+        z.strictObject({
+          address: addressOrLocalPart,
+          destinations: list(address, 100, 1),
+          senders: senders.optional(),
+        }),
+        500,
+      ),
+      "address",
     )
       .default([])
-      .meta({
-        description: "Many aliases in one object.",
-        "x-kubernetes-list-type": "map",
-        "x-kubernetes-list-map-keys": ["address"],
-      }),
+      .meta({ description: "Many aliases in one object." }),
   }),
   [
     {

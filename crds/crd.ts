@@ -33,16 +33,42 @@ const passed = new Set([
 ]);
 const dropped = new Set(["$schema", "propertyNames", "id"]);
 
-/** JSON Schema of zod, one level, as a structural schema. */
-export function structural(schema: JsonSchema, at: string): JsonSchema {
+/**
+ * What the API server estimates for one `self.matches(pattern)`: a tenth of a unit an octet (four a character), times a quarter a character of the pattern.
+ * k8s.io/apiserver/pkg/cel/library cost.go; a rule may cost 10,000,000, an object's rules at run time together as much.
+ */
+export const matchCost = (maxLength: number, pattern: string): number =>
+  Math.ceil((maxLength * 4 + 1) * 0.1) * Math.ceil(pattern.length * 0.25);
+/** The most one pattern may cost over all items it is asked for; beyond it the API server shows the pattern instead of our words. */
+export const MATCH_BUDGET = 3_000_000;
+
+/** A pattern as a rule that says in words what is wanted. */
+const patternRule = (pattern: string, message: string): { rule: string; message: string } => ({
+  rule: `self.matches(${JSON.stringify(pattern)})`,
+  message,
+});
+
+/** JSON Schema of zod as a structural schema. `copies`: how many values of it one object can hold. */
+export function structural(schema: JsonSchema, at: string, copies = 1): JsonSchema {
   const result: Record<string, unknown> = {};
   if (schema["x-kubernetes-int-or-string"] === true) {
-    const text = (schema["anyOf"] as JsonSchema[] | undefined)?.find((option) => option["type"] === "string");
+    const options = schema["anyOf"] as readonly JsonSchema[] | undefined;
+    const text = options?.find((option) => option["type"] === "string");
+    const number = options?.find((option) => option["type"] === "integer");
+    const message = patternMessages.get(String(text?.["pattern"]));
+    if (text === undefined || number === undefined || message === undefined)
+      throw new Error(`${at}: int-or-string needs a bounded integer and a pattern with a message`);
     for (const key of ["description", "default"]) if (schema[key] !== undefined) result[key] = schema[key];
     return {
       ...result,
       "x-kubernetes-int-or-string": true,
-      ...(text === undefined ? {} : { pattern: text["pattern"], maxLength: text["maxLength"] }),
+      maxLength: text["maxLength"],
+      "x-kubernetes-validations": [
+        {
+          rule: `type(self) == int ? self >= ${Number(number["minimum"])} && self <= ${Number(number["maximum"])} : self.matches(${JSON.stringify(text["pattern"])})`,
+          message,
+        },
+      ],
     };
   }
   if (schema["x-kubernetes-preserve-unknown-fields"] === true) {
@@ -57,25 +83,25 @@ export function structural(schema: JsonSchema, at: string): JsonSchema {
       result[key] = Object.fromEntries(
         Object.entries(value as Record<string, JsonSchema>).map(([name, member]) => [
           name,
-          structural(member, `${at}.${name}`),
+          structural(member, `${at}.${name}`, copies),
         ]),
       );
-    } else if (key === "items") result[key] = structural(value as JsonSchema, `${at}[]`);
-    else if (key === "additionalProperties") {
+    } else if (key === "items") {
+      result[key] = structural(value as JsonSchema, `${at}[]`, copies * Number(schema["maxItems"]));
+    } else if (key === "additionalProperties") {
       if (value !== false && Object.keys(value as object).length > 0)
-        result[key] = structural(value as JsonSchema, `${at}.*`);
+        result[key] = structural(value as JsonSchema, `${at}.*`, copies * Number(schema["maxProperties"]));
     } else if (!dropped.has(key)) throw new Error(`${at}: the CRD cannot say ${key}`);
   }
-  if (result["format"] === "date-time") delete result["pattern"]; // the API server checks the format itself
-  // A list's items keep the bare pattern: a rule for each of a thousand items is more than the API server's budget.
-  const message =
-    typeof result["pattern"] === "string" && !at.includes("[]") ? patternMessages.get(result["pattern"]) : undefined;
-  if (message !== undefined) {
+  const { pattern } = result;
+  const message = typeof pattern === "string" ? patternMessages.get(pattern) : undefined;
+  if (
+    typeof pattern === "string" &&
+    message !== undefined &&
+    copies * matchCost(Number(result["maxLength"]), pattern) <= MATCH_BUDGET
+  ) {
     const rules = (result["x-kubernetes-validations"] as readonly object[] | undefined) ?? [];
-    result["x-kubernetes-validations"] = [
-      { rule: `self.matches(${JSON.stringify(result["pattern"])})`, message },
-      ...rules,
-    ];
+    result["x-kubernetes-validations"] = [patternRule(pattern, message), ...rules];
     delete result["pattern"];
   }
   // The API server runs an object's rules on its default before it fills in the members' own defaults.
@@ -123,8 +149,24 @@ export function specSchema(definition: KindDefinition): JsonSchema {
   return { ...schema, description: `What is wanted. ${definition.description}` };
 }
 
-export function customResourceDefinition(definition: KindDefinition): JsonSchema {
+export function statusSchema(definition: KindDefinition): JsonSchema {
   const status = structural(jsonSchema(definition.status), `${definition.kind}.status`);
+  return {
+    type: "object",
+    description: "What is.",
+    properties: {
+      observedGeneration: {
+        type: "integer",
+        format: "int64",
+        description: "The generation of spec that status speaks of.",
+      },
+      conditions,
+      ...(status["properties"] as object),
+    },
+  };
+}
+
+export function customResourceDefinition(definition: KindDefinition): JsonSchema {
   const ready = '.status.conditions[?(@.type=="Ready")]';
   return {
     apiVersion: "apiextensions.k8s.io/v1",
@@ -166,19 +208,7 @@ export function customResourceDefinition(definition: KindDefinition): JsonSchema
                 kind: { type: "string" },
                 metadata: { type: "object" },
                 spec: specSchema(definition),
-                status: {
-                  type: "object",
-                  description: "What is.",
-                  properties: {
-                    observedGeneration: {
-                      type: "integer",
-                      format: "int64",
-                      description: "The generation of spec that status speaks of.",
-                    },
-                    conditions,
-                    ...(status["properties"] as object),
-                  },
-                },
+                status: statusSchema(definition),
               },
             },
           },

@@ -11,7 +11,9 @@ import { type MailServer, mailServerKind } from "./mail-server.ts";
 import { type Mailbox, mailboxKind } from "./mailbox.ts";
 import { type RelayClientCert, relayClientCertKind } from "./relay-client-cert.ts";
 import { type Route, routeKind } from "./route.ts";
+import { withoutNulls } from "./nulls.ts";
 import { API_VERSION, type KindDefinition } from "./schema.ts";
+import { sentences } from "./sentences.ts";
 import { type TLSPolicy, tlsPolicyKind } from "./tls-policy.ts";
 
 export type { AccessRule, Alias, MailDomain, Mailbox, MailServer, RelayClientCert, Route, TLSPolicy };
@@ -47,20 +49,6 @@ const envelope = z.looseObject({
   }),
 });
 
-/** Where, what is wrong, what to change: one sentence a problem. */
-function sentences(issues: readonly z.core.$ZodIssue[], at: string): string[] {
-  return issues.flatMap((issue) => {
-    const field = [at, ...issue.path.map((part) => (typeof part === "number" ? `[${part}]` : `.${String(part)}`))].join(
-      "",
-    );
-    if (issue.code === "unrecognized_keys")
-      return issue.keys.map((key) => `${field}.${key} is not a field of this kind; remove it or correct its spelling.`);
-    if (issue.code === "invalid_type" && "input" in issue && issue.input === undefined)
-      return [`${field} is missing; it must be ${issue.expected === "object" ? "given" : `a ${issue.expected}`}.`];
-    return [`${field}: ${issue.message.replace(/^Invalid input: /, "")}.`];
-  });
-}
-
 /** A parsed YAML or JSON document of one of our kinds. Does not look at status. */
 export function parseObject(document: unknown): ParseResult {
   const outer = envelope.safeParse(document);
@@ -77,7 +65,9 @@ export function parseObject(document: unknown): ParseResult {
     return { ok: false, problems: [`kind ${kind} is not one of ${Object.keys(kinds).join(", ")}.`] };
   if (apiVersion !== API_VERSION)
     return { ok: false, problems: [`apiVersion must be ${API_VERSION}, not ${apiVersion}.`] };
-  const spec = definition.spec.safeParse(outer.data["spec"] ?? {}, { reportInput: true });
+  const spec = definition.spec.safeParse(withoutNulls(outer.data["spec"] ?? {}, definition.spec), {
+    reportInput: true,
+  });
   if (!spec.success) return { ok: false, problems: sentences(spec.error.issues, "spec") };
   const status = outer.data["status"];
   return {

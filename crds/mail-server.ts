@@ -9,21 +9,18 @@ import {
   hostName,
   labelName,
   list,
+  mapBy,
+  network,
   objectName,
   opaque,
   port,
   type Resource,
+  setOf,
   size,
   stringMap,
   withRules,
   matching,
 } from "./schema.ts";
-
-const cidr = z
-  .string()
-  .min(2)
-  .max(49)
-  .regex(...matching(/^[0-9A-Fa-f:.]+(\/[0-9]{1,3})?$/, "must be a network such as 192.0.2.0/24 or 2001:db8::/32"));
 
 const listener = withRules(
   z.strictObject({
@@ -58,24 +55,41 @@ const listener = withRules(
         "a Submission listener needs TLS, because passwords never travel in clear: tls.mode must be StartTLS or Implicit",
       holds: (value) => value.role !== "Submission" || value.tls?.mode !== "None",
     },
+    {
+      cel: "!has(self.tls) || !has(self.tls.mode) || self.tls.mode != 'None' || (!(has(self.tls.required) && self.tls.required) && (!has(self.tls.clientCertificates) || self.tls.clientCertificates == 'Ignore'))",
+      message:
+        "tls.mode None leaves nothing to require: remove tls.required and tls.clientCertificates, or choose StartTLS or Implicit",
+      holds: ({ tls }) =>
+        tls?.mode !== "None" || (tls.required !== true && (tls.clientCertificates ?? "Ignore") === "Ignore"),
+    },
   ],
 );
 
 const labelSelector = z.strictObject({
   matchLabels: stringMap(32).optional().meta({ description: "Labels a namespace must carry.", maxProperties: 32 }),
   matchExpressions: list(
-    z.strictObject({
-      key: z.string().min(1).max(317),
-      operator: z.enum(["In", "NotIn", "Exists", "DoesNotExist"]),
-      values: list(z.string().max(63), 64).optional(),
-    }),
+    withRules(
+      z.strictObject({
+        key: z.string().min(1).max(317),
+        operator: z.enum(["In", "NotIn", "Exists", "DoesNotExist"]),
+        values: list(z.string().max(63), 64).optional(),
+      }),
+      [
+        {
+          cel: "(self.operator == 'In' || self.operator == 'NotIn') == (has(self.values) && size(self.values) > 0)",
+          message: "operators In and NotIn need values; Exists and DoesNotExist take none",
+          holds: ({ operator, values = [] }) => (operator === "In" || operator === "NotIn") === values.length > 0,
+        },
+      ],
+    ),
     32,
   )
     .optional()
     .meta({ description: "As Kubernetes matches labels." }),
 });
 
-const tlsLevels = ["None", "May", "Encrypt", "DANE", "DANEOnly", "Fingerprint", "Verify", "Secure"] as const;
+/** Without Fingerprint: there is no fingerprint that all the world's servers share. */
+const defaultTlsLevels = ["None", "May", "Encrypt", "DANE", "DANEOnly", "Verify", "Secure"] as const;
 
 export const mailServerSpec = z.strictObject({
   hostname: domainName.meta({
@@ -83,7 +97,12 @@ export const mailServerSpec = z.strictObject({
       "Name of the fleet: greeting, Received field, sender of reports. It should resolve to the Service's address and back.",
   }),
   replicas: z.int().min(0).max(100).default(1).meta({ description: "MTA pods." }),
-  image: z.string().max(512).default("").meta({ description: "Container image; empty: the operator's own." }),
+  image: z
+    .string()
+    .max(512)
+    .regex(...matching(/^[\x21-\x7E]*$/, "must be an image reference, without spaces"))
+    .default("")
+    .meta({ description: "Container image; empty: the operator's own." }),
   resources: opaque.optional().meta({
     ...opaque.meta(),
     description: "Requests and limits of the MTA container (core/v1 ResourceRequirements).",
@@ -112,7 +131,7 @@ export const mailServerSpec = z.strictObject({
         .enum(["Cluster", "Local"])
         .default("Local")
         .meta({ description: "Local keeps client addresses; used for NodePort and LoadBalancer." }),
-      ipFamilies: list(z.enum(["IPv4", "IPv6"]), 2)
+      ipFamilies: setOf(list(z.enum(["IPv4", "IPv6"]), 2))
         .default([])
         .meta({ description: "Empty: the cluster's default." }),
       ipFamilyPolicy: z
@@ -150,8 +169,10 @@ export const mailServerSpec = z.strictObject({
         holds: (value) => value.from !== "Selector" || value.selector !== undefined,
       },
     ],
-  ).prefault({}),
-  listeners: withRules(list(listener, 16, 1), [
+  )
+    .prefault({})
+    .meta({ description: "Namespaces whose objects may refer to this MailServer." }),
+  listeners: withRules(mapBy(list(listener, 16, 1), "name"), [
     {
       cel: "self.all(a, self.exists_one(b, b.port == a.port))",
       message: "two listeners cannot have the same port",
@@ -163,11 +184,7 @@ export const mailServerSpec = z.strictObject({
       { name: "submission", role: "Submission", port: 587, tls: { mode: "StartTLS" } },
       { name: "submissions", role: "Submission", port: 465, tls: { mode: "Implicit" } },
     ])
-    .meta({
-      description: "Sockets and what they are for.",
-      "x-kubernetes-list-type": "map",
-      "x-kubernetes-list-map-keys": ["name"],
-    }),
+    .meta({ description: "Sockets and what they are for." }),
   tls: z
     .strictObject({
       certificates: list(z.strictObject({ secretName: objectName }), 8)
@@ -186,7 +203,7 @@ export const mailServerSpec = z.strictObject({
     .meta({ description: "Server side TLS." }),
   networks: z
     .strictObject({
-      trusted: list(cidr, 1024).default([]).meta({
+      trusted: list(network, 1024).default([]).meta({
         description:
           "Networks whose clients may relay. Nothing is trusted by default, loopback and cluster networks included.",
       }),
@@ -303,7 +320,10 @@ export const mailServerSpec = z.strictObject({
         .meta({ description: "Which family to try first." }),
       tls: z
         .strictObject({
-          default: z.enum(tlsLevels).default("May").meta({ description: "Level where no TLSPolicy says otherwise." }),
+          default: z.enum(defaultTlsLevels).default("May").meta({
+            description:
+              "Level where no TLSPolicy says otherwise. Fingerprint is for a TLSPolicy; DANE and DANEOnly are refused by this version.",
+          }),
         })
         .prefault({})
         .meta({ description: "Client side TLS." }),

@@ -1,6 +1,6 @@
 /** Reference pages from the kinds' definitions: fields with type, default and meaning; rules; an example. Pure; written by generate.ts. */
 import { conditionTypes, reasons } from "./conditions.ts";
-import { type JsonSchema, specSchema } from "./crd.ts";
+import { type JsonSchema, specSchema, statusSchema } from "./crd.ts";
 import type { KindDefinition } from "./schema.ts";
 
 const cell = (text: string): string => text.replaceAll("|", "\\|").replaceAll("\n", " ");
@@ -28,12 +28,28 @@ function* rows(schema: JsonSchema, path: string): Generator<string> {
   }
 }
 
-function* rules(schema: JsonSchema): Generator<string> {
+function* statusRows(schema: JsonSchema, path: string): Generator<string> {
+  for (const [name, member] of Object.entries((schema["properties"] as Record<string, JsonSchema> | undefined) ?? {})) {
+    yield `| \`${path}${name}\` | ${cell(typeName(member))} | ${cell((member["description"] as string | undefined) ?? "")} |`;
+    if (name === "conditions") continue;
+    yield* statusRows(member, `${path}${name}.`);
+    if (member["type"] === "array") yield* statusRows(member["items"] as JsonSchema, `${path}${name}[].`);
+  }
+}
+
+function* rules(schema: JsonSchema, path: string): Generator<readonly [string, string]> {
   for (const { message } of (schema["x-kubernetes-validations"] as { message: string }[] | undefined) ?? [])
-    yield message;
-  for (const member of Object.values((schema["properties"] as Record<string, JsonSchema> | undefined) ?? {}))
-    yield* rules(member);
-  if (schema["items"] !== undefined) yield* rules(schema["items"] as JsonSchema);
+    yield [path, message];
+  for (const [name, member] of Object.entries((schema["properties"] as Record<string, JsonSchema> | undefined) ?? {}))
+    yield* rules(member, `${path}.${name}`);
+  if (schema["items"] !== undefined) yield* rules(schema["items"] as JsonSchema, `${path}[]`);
+}
+
+/** Each rule once, behind the fields it is for. */
+function ruleLines(schema: JsonSchema): string[] {
+  const fields = new Map<string, string[]>();
+  for (const [path, message] of rules(schema, "spec")) fields.set(message, [...(fields.get(message) ?? []), path]);
+  return [...fields].map(([message, paths]) => `- ${paths.map((path) => `\`${path}\``).join(", ")}: ${message}`);
 }
 
 export function referencePage(definition: KindDefinition): string {
@@ -52,9 +68,17 @@ ${definition.example.trimEnd()}
 |---|---|---|---|
 ${[...rows(schema, "")].join("\n")}
 
+## status
+
+Written by the operator; [conditions](conditions.md) have a page of their own.
+
+| Field | Type | Meaning |
+|---|---|---|
+${[...statusRows(statusSchema(definition), "")].join("\n")}
+
 ## Rules
 
-${[...new Set(rules(schema))].map((rule) => `- ${rule}`).join("\n")}
+${ruleLines(schema).join("\n")}
 `;
 }
 

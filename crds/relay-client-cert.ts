@@ -3,6 +3,21 @@ import { z } from "zod";
 import { addressOrDomain, define, described, list, objectName, reference, type Resource, withRules } from "./schema.ts";
 import { fingerprint } from "./tls-policy.ts";
 
+const INSTANT =
+  "^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3])(:[0-5][0-9]){2}(\\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$";
+
+/** RFC 3339 §5.6. Not OpenAPI's date-time: the API server would take a time without offset, which is a different instant everywhere. */
+const instant = withRules(z.string().max(40), [
+  {
+    cel: `self.matches(${JSON.stringify(INSTANT)}) && timestamp(self) >= timestamp('1970-01-01T00:00:00Z')`,
+    message: "must be an instant with its offset, such as 2027-01-31T12:00:00Z",
+    holds: (value) =>
+      new RegExp(INSTANT).test(value) &&
+      z.iso.datetime({ offset: true }).safeParse(value).success &&
+      Date.parse(value) >= 0,
+  },
+]);
+
 export const relayClientCertSpec = withRules(
   z.strictObject({
     fingerprints: list(
@@ -31,11 +46,7 @@ export const relayClientCertSpec = withRules(
       })
       .prefault({})
       .meta({ description: "What it may relay." }),
-    expires: z.iso
-      .datetime({ offset: true })
-      .max(40)
-      .optional()
-      .meta({ description: "Instant after which it lets nobody in (RFC 3339)." }),
+    expires: instant.optional().meta({ description: "Instant after which it lets nobody in (RFC 3339)." }),
   }),
   [
     {

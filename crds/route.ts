@@ -12,8 +12,9 @@ import {
   port,
   reference,
   type Resource,
-  withRules,
   matching,
+  SPACE,
+  withRules,
 } from "./schema.ts";
 
 export const routeSpec = withRules(
@@ -23,7 +24,9 @@ export const routeSpec = withRules(
         .string()
         .min(1)
         .max(254)
-        .regex(...matching(/^(\*|\.?[^\s@*[\]]+)$/, "must be a domain, .domain for its children, or *")),
+        .regex(
+          ...matching(String.raw`^(\*|\.?[^${SPACE}@*[\]]+)$`, "must be a domain, .domain for its children, or *"),
+        ),
       256,
     )
       .default([])
@@ -70,6 +73,27 @@ export const routeSpec = withRules(
       cel: "!has(self.error) || self.transport == 'Error'",
       message: "error is for transport Error only",
       holds: (value) => value.error === undefined || value.transport === "Error",
+    },
+    {
+      cel: "!has(self.credentialsSecretName) || self.transport == 'SMTP'",
+      message: "credentialsSecretName is for transport SMTP only",
+      holds: (value) => value.credentialsSecretName === undefined || value.transport === "SMTP",
+    },
+    {
+      cel: "(!has(self.tls.clientCertificateSecretName) && !has(self.shaping.connections)) || self.transport == 'SMTP' || self.transport == 'LMTP'",
+      message: "tls.clientCertificateSecretName and shaping.connections are for transport SMTP and LMTP only",
+      holds: (value) =>
+        (value.tls.clientCertificateSecretName === undefined && value.shaping.connections === undefined) ||
+        value.transport === "SMTP" ||
+        value.transport === "LMTP",
+    },
+    {
+      cel: "self.transport != 'LMTP' || !has(self.nextHop) || (!self.nextHop.implicitTLS && !self.nextHop.lookupMX)",
+      message: "nextHop.implicitTLS and nextHop.lookupMX are for transport SMTP only",
+      holds: (value) =>
+        value.transport !== "LMTP" ||
+        value.nextHop === undefined ||
+        (!value.nextHop.implicitTLS && !value.nextHop.lookupMX),
     },
   ],
 );

@@ -46,11 +46,20 @@ export const described = <S extends z.ZodType>(schema: S, description: string): 
 /** Pattern → what a person is told; the CRD says it in these words instead of showing the pattern. */
 export const patternMessages = new Map<string, string>();
 
-/** Arguments for `.regex`, remembered for the CRD. The pattern must mean the same to JavaScript and to RE2. */
-export function matching(pattern: RegExp, message: string): [RegExp, string] {
-  patternMessages.set(pattern.source, message);
-  return [pattern, message];
+/** Arguments for `.regex`, remembered for the CRD. The pattern must mean the same to JavaScript and to RE2; one pattern has one message. */
+export function matching(pattern: RegExp | string, message: string): [RegExp, string] {
+  const expression = new RegExp(pattern);
+  const known = patternMessages.get(expression.source);
+  if (known !== undefined && known !== message)
+    throw new Error(`two messages for ${expression.source}: share one building block`);
+  patternMessages.set(expression.source, message);
+  return [expression, message];
 }
+
+/** Inside a character class: white space and control characters of ASCII. Spelled out, because \s is more to JavaScript than to RE2. */
+export const SPACE = String.raw`\x00-\x20\x7F`;
+/** Inside a character class: control characters of ASCII. No string that reaches a reply, a header or a path may hold one. */
+const CONTROL = String.raw`\x00-\x1F\x7F`;
 
 const LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?";
 
@@ -72,12 +81,14 @@ export const objectName = z
     ),
   );
 
+const DOMAIN_PART = String.raw`[^${SPACE}@<>"(),:;[\]\\.]+`;
+
 /** A domain in ASCII or Unicode; build/ brings it into its A-label form. RFC 1035 §2.3.4, RFC 5890. */
 export const domainName = z
   .string()
   .min(1)
   .max(253)
-  .regex(...matching(/^[^\s@<>"(),:;[\]\\.]+(\.[^\s@<>"(),:;[\]\\.]+)*\.?$/, "must be a domain such as example.org"));
+  .regex(...matching(`^${DOMAIN_PART}(\\.${DOMAIN_PART})*\\.?$`, "must be a domain such as example.org"));
 /** A name or an IP address to connect to, without brackets and port. */
 export const hostName = z
   .string()
@@ -90,7 +101,10 @@ export const address = z
   .min(3)
   .max(320)
   .regex(
-    ...matching(/^[^\s@<>]+@[^\s@<>]+$|^"[^\r\n]{1,64}"@[^\s@<>]+$/, "must be an address such as alice@example.org"),
+    ...matching(
+      `^[^${SPACE}@<>]+@[^${SPACE}@<>]+$|^"[^${CONTROL}]{1,64}"@[^${SPACE}@<>]+$`,
+      "must be an address such as alice@example.org",
+    ),
   );
 /** `local@domain`, or `@domain` for all of a domain. */
 export const addressOrDomain = z
@@ -99,7 +113,7 @@ export const addressOrDomain = z
   .max(320)
   .regex(
     ...matching(
-      /^[^\s@<>]*@[^\s@<>]+$|^"[^\r\n]{1,64}"@[^\s@<>]+$/,
+      `^[^${SPACE}@<>]*@[^${SPACE}@<>]+$|^"[^${CONTROL}]{1,64}"@[^${SPACE}@<>]+$`,
       "must be an address such as alice@example.org, or @example.org for the whole domain",
     ),
   );
@@ -108,7 +122,19 @@ export const addressOrLocalPart = z
   .string()
   .min(1)
   .max(320)
-  .regex(...matching(/^[^\s<>]+$/, "must be a local part, an address, or @domain, without spaces"));
+  .regex(...matching(`^[^${SPACE}<>]+$`, "must be a local part, an address, or @domain, without spaces"));
+/** An IP address, or one with the length of its prefix; build/ checks the numbers. */
+export const network = z
+  .string()
+  .min(2)
+  .max(49)
+  .regex(...matching(/^[0-9A-Fa-f:.]+(\/[0-9]{1,3})?$/, "must be a network such as 192.0.2.0/24 or 2001:db8::/32"));
+/** One line of text, of whatever letters. */
+export const lineOfText = z
+  .string()
+  .min(1)
+  .max(320)
+  .regex(...matching(`^[^${CONTROL}]+$`, "must be one line"));
 
 export const port = z.int().min(1).max(65535);
 
@@ -119,25 +145,74 @@ export const duration = z
   .max(32)
   .regex(...matching(/^(0|([0-9]{1,9}(ms|s|m|h|d|w)){1,6})$/, "must be a duration such as 30s, 5m, 1h30m or 5d"));
 
+const SIZE_MESSAGE = "must be a size such as 26214400 or 25Mi";
 /** Octets: a number, or a Kubernetes quantity such as 25Mi. */
 export const size = z
-  .union([
-    z.int().min(0).max(Number.MAX_SAFE_INTEGER),
-    z
-      .string()
-      .max(20)
-      .regex(...matching(/^[0-9]{1,15}(k|M|G|T|Ki|Mi|Gi|Ti)?$/, "must be a size such as 26214400 or 25Mi")),
-  ])
+  .union(
+    [
+      z.int(SIZE_MESSAGE).min(0, SIZE_MESSAGE).max(Number.MAX_SAFE_INTEGER, SIZE_MESSAGE),
+      z
+        .string()
+        .max(20, SIZE_MESSAGE)
+        .regex(...matching(/^[0-9]{1,15}(k|M|G|T|Ki|Mi|Gi|Ti)?$/, SIZE_MESSAGE)),
+    ],
+    SIZE_MESSAGE,
+  )
   .meta({ "x-kubernetes-int-or-string": true });
 
 /** Anything of Kubernetes' own types that is passed on as it is; the API server judges it where it is used. */
 export const opaque = z.record(z.string(), z.unknown()).meta({ "x-kubernetes-preserve-unknown-fields": true });
 
+/** Labels or annotations: a prefix of 253 characters, a slash and a name of 63 are the longest key there is. */
 export const stringMap = (maxEntries: number): z.ZodRecord<z.ZodString, z.ZodString> =>
-  z.record(z.string().max(317), z.string().max(4096)).meta({ maxProperties: maxEntries });
+  withRules(
+    z.record(z.string(), z.string().max(4096)).superRefine((value, context) => {
+      if (Object.keys(value).length > maxEntries)
+        context.addIssue({ code: "custom", message: `must have at most ${maxEntries} entries` });
+    }),
+    [
+      {
+        cel: "self.all(key, size(key) <= 317)",
+        message: "a key is at most 317 characters long",
+        holds: (value) => Object.keys(value).every((key) => key.length <= 317),
+      },
+    ],
+  ).meta({ maxProperties: maxEntries });
 
 export const list = <S extends z.ZodType>(item: S, maxItems: number, minItems = 0): z.ZodArray<S> =>
   z.array(item).min(minItems).max(maxItems);
+
+function distinct<S extends z.ZodType>(
+  schema: S,
+  keyOf: (item: unknown) => unknown,
+  listType: Readonly<Record<string, unknown>>,
+): S {
+  const checked = schema.superRefine((items, context) => {
+    if (!Array.isArray(items)) return;
+    const seen = new Set<unknown>();
+    items.forEach((item, index) => {
+      const key = keyOf(item);
+      if (seen.has(key))
+        context.addIssue({
+          code: "custom",
+          path: [index],
+          message: `${String(key)} is there twice; remove one of them`,
+        });
+      seen.add(key);
+    });
+  });
+  return checked.meta({ ...schema.meta(), ...listType });
+}
+
+/** A list without duplicates; the API server merges and refuses by the same key. */
+export const setOf = <S extends z.ZodType>(schema: S): S =>
+  distinct(schema, (item) => item, { "x-kubernetes-list-type": "set" });
+/** A list of objects told apart by one member. */
+export const mapBy = <S extends z.ZodType>(schema: S, key: string): S =>
+  distinct(schema, (item) => (item as Record<string, unknown>)[key], {
+    "x-kubernetes-list-type": "map",
+    "x-kubernetes-list-map-keys": [key],
+  });
 
 /** By name in the same namespace, or in another one that the MailServer's allowedNamespaces lets in. */
 export const reference = (kind: string) =>
@@ -160,6 +235,13 @@ export function exactlyOne<S extends z.ZodObject>(schema: S, field: string): S {
   ]);
 }
 
+/** What a peer is told; short enough for one reply line with its codes (RFC 5321 §4.5.3.1.5). */
+export const replyText = z
+  .string()
+  .min(1)
+  .max(400)
+  .regex(...matching(/^[\x20-\x7E]+$/, "must be one line of printable ASCII"));
+
 const reply = {
   code: z.int().min(400).max(599).default(550).meta({ description: "SMTP reply code, 400 to 599." }),
   enhancedCode: z
@@ -168,13 +250,7 @@ const reply = {
     .regex(...matching(/^[45]\.[0-9]{1,3}\.[0-9]{1,3}$/, "must be an enhanced status code such as 5.1.1"))
     .default("5.0.0")
     .meta({ description: "RFC 3463 status, of the same class as the code." }),
-  text: z
-    .string()
-    .min(1)
-    .max(400)
-    .regex(...matching(/^[\x20-\x7E]+$/, "must be one line of printable ASCII"))
-    .default("Delivery to this address is not possible")
-    .meta({ description: "What the sender is told." }),
+  text: replyText.default("Delivery to this address is not possible").meta({ description: "What the sender is told." }),
 };
 
 export const errorReply = withRules(z.strictObject(reply), [
@@ -196,7 +272,7 @@ export const delivery = exactlyOne(
           .string()
           .min(1)
           .max(107)
-          .regex(...matching(/^\//, "must be an absolute path"))
+          .regex(...matching(/^\/[\x21-\x7E]*$/, "must be an absolute path of printable ASCII without spaces"))
           .meta({ description: "A unix socket instead, as a sidecar gives it." })
           .optional(),
       }),

@@ -8,8 +8,10 @@ import {
   objectName,
   reference,
   type Resource,
-  withRules,
   matching,
+  setOf,
+  SPACE,
+  withRules,
 } from "./schema.ts";
 
 export const fingerprint = z
@@ -23,25 +25,23 @@ export const fingerprint = z
     ),
   );
 
+const destination = z
+  .string()
+  .min(1)
+  .max(262)
+  .regex(
+    ...matching(
+      String.raw`^(\.?[^${SPACE}@[\]]+|\[[^${SPACE}\][]+\](:[0-9]{1,5})?)$`,
+      "must be a domain, .domain for its children, or [host]:port",
+    ),
+  );
+
 export const tlsPolicySpec = withRules(
   z.strictObject({
-    destinations: list(
-      z
-        .string()
-        .min(1)
-        .max(262)
-        .regex(
-          ...matching(
-            /^(\.?[^\s@[\]]+|\[[^\s\][]+\](:[0-9]{1,5})?)$/,
-            "must be a domain, .domain for its children, or [host]:port",
-          ),
-        ),
-      100,
-      1,
-    ).meta({
-      description: "Recipient domains, `.domain` for children, or next hops as `[host]:port`. Most specific wins.",
-      "x-kubernetes-list-type": "set",
-    }),
+    destinations: described(
+      setOf(list(destination, 100, 1)),
+      "Recipient domains, `.domain` for children, or next hops as `[host]:port`. Most specific wins.",
+    ),
     serverRef: reference("MailServer")
       .optional()
       .meta({ description: "The MailServer it is for; absent: every MailServer of this namespace." }),
@@ -54,7 +54,7 @@ export const tlsPolicySpec = withRules(
         .string()
         .min(1)
         .max(254)
-        .regex(/^[^\s]+$/),
+        .regex(...matching(`^[^${SPACE}]+$`, "must not be empty or contain spaces")),
       32,
     )
       .default([])
@@ -96,6 +96,16 @@ export const tlsPolicySpec = withRules(
       holds: (value) => value.level !== "Fingerprint" || value.fingerprints.length > 0,
     },
     {
+      cel: "size(self.fingerprints) == 0 || self.level == 'Fingerprint'",
+      message: "fingerprints only mean something with level Fingerprint",
+      holds: (value) => value.fingerprints.length === 0 || value.level === "Fingerprint",
+    },
+    {
+      cel: "!has(self.caSecretName) || self.level == 'Verify' || self.level == 'Secure'",
+      message: "caSecretName only means something with level Verify or Secure",
+      holds: (value) => value.caSecretName === undefined || value.level === "Verify" || value.level === "Secure",
+    },
+    {
       cel: "size(self.match) == 0 || self.level == 'Verify' || self.level == 'Secure'",
       message: "match only means something with level Verify or Secure",
       holds: (value) => value.match.length === 0 || value.level === "Verify" || value.level === "Secure",
@@ -118,7 +128,7 @@ export const tlsPolicyKind = define({
     { name: "Level", type: "string", jsonPath: ".spec.level" },
     { name: "Destinations", type: "string", jsonPath: ".spec.destinations" },
   ],
-  selectableFields: [".spec.level"],
+  selectableFields: [".spec.level", ".spec.serverRef.name"],
   example: `apiVersion: mail.packetboat.io/v1alpha1
 kind: TLSPolicy
 metadata: {name: partner}

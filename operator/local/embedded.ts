@@ -84,7 +84,7 @@ class Embedded {
     }
     await this.#take(first);
 
-    const log = new ServerLog(this.#logPath);
+    const log = new ServerLog(this.#logPath, complain);
     const over = Promise.withResolvers<number>();
     const server = this.#server(log, over.resolve);
     const killed = (): void => server.kill();

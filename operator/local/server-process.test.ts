@@ -123,13 +123,13 @@ suite("the server's log file", () => {
     const folder = await mkdtemp(join(tmpdir(), "packetboat-log-"));
     try {
       const path = join(folder, "server.log");
-      const log = new ServerLog(path, 10);
+      const log = new ServerLog(path, assert.fail, 10);
       log.write(Buffer.from("12345678"));
       log.write(Buffer.from("abcd"));
       log.close();
       assert.equal(await readFile(`${path}.1`, "utf8"), "12345678");
       assert.equal(await readFile(path, "utf8"), "abcd");
-      const again = new ServerLog(path, 10);
+      const again = new ServerLog(path, assert.fail, 10);
       again.write(Buffer.from("efgh"));
       again.write(Buffer.from("ijk"));
       again.close();
