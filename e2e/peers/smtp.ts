@@ -23,6 +23,8 @@ export class SmtpDialogue implements AsyncDisposable {
     const host = options.host ?? "127.0.0.1";
     const socket = options.tls === true ? connectTls({ port, host, rejectUnauthorized: false }) : connect(port, host);
     await once(socket, options.tls === true ? "secureConnect" : "connect");
+    // What is written apart travels apart, at once.
+    socket.setNoDelay(true);
     return new SmtpDialogue(socket);
   }
 
