@@ -9,6 +9,7 @@ import { addressKey, domainKey } from "./address.ts";
 import { canonicalJson } from "./canonical.ts";
 import { renderFiles, sliceOf } from "./files.ts";
 import { loadConfig } from "./load.ts";
+import { packConfig, unpackConfig } from "./packed.ts";
 import { aRenderedConfig } from "./sample.ts";
 import type { AddressEntry, RenderedConfig } from "./schema.ts";
 
@@ -121,6 +122,28 @@ for (const { name, spoil, kind, says } of spoilings) {
     assert.match("message" in result ? result.message : "", says);
   });
 }
+
+test("the set that runs, gone bad on disk: unseen by its manifest, seen by a look at the whole", async () => {
+  const files = renderFiles(aRenderedConfig());
+  using folder = write(files);
+  const loaded = await loadConfig(folder.directory);
+  assert.equal(loaded.kind, "loaded");
+  const hash = loaded.kind === "loaded" ? loaded.config.hash : "";
+  assert.deepEqual(await loadConfig(folder.directory, hash, { whole: true }), { kind: "unchanged" });
+  writeFileSync(join(folder.directory, "table-03.json"), "garbage");
+  assert.deepEqual(await loadConfig(folder.directory, hash), { kind: "unchanged" });
+  const whole = await loadConfig(folder.directory, hash, { whole: true });
+  assert.equal(whole.kind, "incomplete");
+  assert.match("message" in whole ? whole.message : "", /^table-03\.json is not yet the version/);
+});
+
+test("a configuration goes through JSON and back", async () => {
+  using folder = write(renderFiles(aRenderedConfig()));
+  const loaded = await loadConfig(folder.directory);
+  assert.ok(loaded.kind === "loaded");
+  const sent = JSON.parse(JSON.stringify(packConfig(loaded.config))) as ReturnType<typeof packConfig>;
+  assert.deepEqual(unpackConfig(sent), loaded.config);
+});
 
 test("a secret never enters the message of a refusal", async () => {
   const files = renderFiles(aRenderedConfig());
