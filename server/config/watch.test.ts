@@ -1,6 +1,6 @@
 /** Watching the folder: each good set once, the reason why a newer one is not taken, a line for what stays incomplete. */
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -52,4 +52,38 @@ test("a set that goes bad under the running one is told of and said once; whole 
   await until("the newer set", () => taken.length === 2);
   assert.equal(taken[1]?.server.hostname, "new.example.org");
   assert.equal(watch.pending(), undefined);
+});
+
+test("a volume refreshed as the kubelet does it is seen by its events alone, however they fall", async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "packetboat-watch-"));
+  t.after(() => rmSync(directory, { recursive: true }));
+  /** A new folder, its files one by one, then one rename of the link that all names lead through. */
+  const refresh = async (generation: number): Promise<void> => {
+    const hostname = `mx${generation}.example.org`;
+    const config = aRenderedConfig();
+    const folder = `..${generation}`;
+    mkdirSync(join(directory, folder));
+    await sleep(generation % 20);
+    for (const [name, content] of renderFiles({ ...config, server: { ...config.server, hostname } }))
+      writeFileSync(join(directory, folder, name), content);
+    await sleep((generation * 7) % 25);
+    symlinkSync(folder, join(directory, "..data_tmp"));
+    renameSync(join(directory, "..data_tmp"), join(directory, "..data"));
+    if (generation > 1) rmSync(join(directory, `..${generation - 1}`), { recursive: true });
+  };
+  await refresh(1);
+  for (const name of renderFiles(aRenderedConfig()).keys()) symlinkSync(join("..data", name), join(directory, name));
+  const taken: string[] = [];
+  const noPollMs = 1_000_000_000;
+  const watch = watchConfig(
+    directory,
+    async (config) => void taken.push(config.server.hostname),
+    pino({ level: "silent" }),
+    noPollMs,
+  );
+  t.after(() => watch.close());
+  for (let generation = 1; generation <= 40; generation++) {
+    if (generation > 1) await refresh(generation);
+    await until(`set ${generation}`, () => taken.at(-1) === `mx${generation}.example.org`);
+  }
 });

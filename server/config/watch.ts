@@ -28,7 +28,12 @@ const POLL_MS = 1000;
 const STUCK_MS = 5000;
 
 /** `take` must resolve once every shard runs the set; the next one is not offered before. A rejection leaves the previous set current. */
-export function watchConfig(directory: string, take: (config: LiveConfig) => Promise<void>, log: Log): ConfigWatch {
+export function watchConfig(
+  directory: string,
+  take: (config: LiveConfig) => Promise<void>,
+  log: Log,
+  pollMs: number = POLL_MS,
+): ConfigWatch {
   let current: string | undefined;
   let pending: Pending | undefined;
   /** Since when the set is incomplete, for whatever changing reasons, and whether that was said. */
@@ -36,15 +41,22 @@ export function watchConfig(directory: string, take: (config: LiveConfig) => Pro
   /** Something changed in the folder: look at every file, not at the manifest alone. */
   let touched = false;
   let timer: NodeJS.Timeout | undefined;
+  let dueMs = 0;
   let running = false;
   let again = false;
   let closed = false;
   let watcher: FSWatcher | undefined;
 
+  /** The sooner of two looks stays: a look that ends must not put off the one that an event asked for meanwhile. */
   const schedule = (ms: number): void => {
-    if (closed) return;
+    const at = performance.now() + ms;
+    if (closed || (timer !== undefined && dueMs <= at)) return;
     clearTimeout(timer);
-    timer = setTimeout(() => void look(), ms);
+    dueMs = at;
+    timer = setTimeout(() => {
+      timer = undefined;
+      void look();
+    }, ms);
   };
 
   const settled = (): void => {
@@ -97,7 +109,7 @@ export function watchConfig(directory: string, take: (config: LiveConfig) => Pro
     } else if (result.kind === "unchanged") settled();
     else note(result.kind, result.message);
     running = false;
-    const waitMs = again ? 0 : result.kind === "incomplete" && !isStuck() ? RETRY_MS : POLL_MS;
+    const waitMs = again ? 0 : result.kind === "incomplete" && !isStuck() ? RETRY_MS : pollMs;
     again = false;
     schedule(waitMs);
   };
