@@ -11,7 +11,7 @@ export interface Reply {
   readonly text: string;
 }
 
-export const isPermanent = (reply: Reply): boolean => reply.code >= 500;
+export const isPermanent = (reply: Pick<Reply, "code">): boolean => reply.code >= 500;
 
 /** `550 5.1.1 Text`, on one line, for logs and reports. */
 export const replyLine = (reply: Reply): string =>

@@ -3,7 +3,6 @@
  *
  * Speaks through kubectl and helm as a person would. Objects of a story carry its own names and are deleted by it.
  */
-import { createHash } from "node:crypto";
 import { resolve } from "node:path";
 import { type Cluster, ensureCluster, isWrite } from "../cluster/cluster.ts";
 import { IMAGE } from "../image.ts";
@@ -155,7 +154,4 @@ export class Stage {
   }
 }
 
-export const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
-
-export const object = (kind: string, name: string, spec: unknown): string =>
-  `---\napiVersion: mail.packetboat.io/v1alpha1\nkind: ${kind}\nmetadata: {name: ${name}}\nspec: ${JSON.stringify(spec)}\n`;
+export { object } from "../integration/manifests.ts";

@@ -222,9 +222,10 @@ export class FleetReconciler {
       this.#behindSince.delete(key);
       return RESTING_MS;
     }
-    const since = this.#behindSince.get(key) ?? nowMs;
-    this.#behindSince.set(key, carried.atMs > since ? carried.atMs : since);
-    return followPauses.find(([sinceMs]) => nowMs - Math.max(since, carried.atMs) < sinceMs)?.[1] ?? RESTING_MS;
+    // A newer set begins the wait anew.
+    const since = Math.max(this.#behindSince.get(key) ?? nowMs, carried.atMs);
+    this.#behindSince.set(key, since);
+    return followPauses.find(([sinceMs]) => nowMs - since < sinceMs)?.[1] ?? RESTING_MS;
   }
 
   async #writeStatus(key: string, carried: Carried, answers: readonly PodAnswer[]): Promise<void> {

@@ -8,7 +8,7 @@ import type { KubeClient } from "../kube/client.ts";
 import type { Log } from "../kube/log.ts";
 import type { Metrics } from "../kube/metrics.ts";
 import { Reflector } from "../kube/reflector.ts";
-import { type KubeObject, type Resource, resources, splitKey } from "../kube/types.ts";
+import { type KubeObject, type Resource, resources } from "../kube/types.ts";
 
 export const mailKinds = [
   "MailServer",
@@ -121,5 +121,3 @@ export class Stores {
 /** `namespace/name` → the label of the fleet a pod belongs to. */
 export const fleetOf = (pod: KubeObject): string =>
   `${pod.metadata.namespace ?? ""}/${pod.metadata.labels?.["app.kubernetes.io/instance"] ?? ""}`;
-
-export const namespaceOfKey = (key: string): string => splitKey(key).namespace ?? "default";

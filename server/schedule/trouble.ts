@@ -5,6 +5,7 @@
  * A host's 5xx (greeting, EHLO) is never the recipient's: it waits. Soft bounce turns every 5xx into waiting. Time ends all waiting.
  * RFC 5321 §4.2.1 (4yz and 5yz), §4.5.4.1 (give-up time).
  */
+import { isPermanent } from "../reply.ts";
 import type { QueueSettings } from "../config/schema.ts";
 import type { DeliveryOutcome, DeliveryReport } from "../deliver/deliver.ts";
 
@@ -19,7 +20,7 @@ export interface Patience {
 export function judge(outcome: DeliveryOutcome, { softBounce, expired }: Patience): Verdict {
   if (outcome.kind === "delivered") return "delivered";
   if (expired) return "failed";
-  const permanent = outcome.reply.code >= 500 && outcome.scope !== "host";
+  const permanent = isPermanent(outcome.reply) && outcome.scope !== "host";
   return permanent && !softBounce ? "failed" : "deferred";
 }
 
@@ -39,7 +40,7 @@ export function feedbackOf(report: DeliveryReport): Feedback {
   const ofDestination = report.outcomes.some(
     (outcome) =>
       outcome.kind === "failed" &&
-      (outcome.scope === "host" || (outcome.scope === "destination" && outcome.reply.code < 500)),
+      (outcome.scope === "host" || (outcome.scope === "destination" && !isPermanent(outcome.reply))),
   );
   return ofDestination ? { kind: "bad", unreachable: report.transmitMs === 0 } : { kind: "neutral" };
 }

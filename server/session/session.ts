@@ -14,7 +14,7 @@ import { ClientFacts, type TlsFacts } from "../policy/facts.ts";
 import { clientGroup } from "../policy/networks.ts";
 import { stages } from "../policy/stages.ts";
 import type { Reason, Stage } from "../policy/verdict.ts";
-import type { Reply } from "../reply.ts";
+import { isPermanent, type Reply } from "../reply.ts";
 import { commands } from "./commands.ts";
 import type { ListenerSettings, SessionPorts } from "./ports.ts";
 import { replies } from "./replies.ts";
@@ -162,7 +162,7 @@ export class Session implements Conversation {
       listener: this.listenerName,
       stage,
       reason,
-      class: reply.code >= 500 ? "permanent" : "temporary",
+      class: isPermanent(reply) ? "permanent" : "temporary",
     });
     return reply;
   }
@@ -175,10 +175,10 @@ export class Session implements Conversation {
   #finish(answer: Answer): void | Promise<void> {
     if (answer === undefined) return;
     const { softErrors, hardErrors } = this.client.config.server.limits;
-    if (answer.code >= 500) this.#errors += 1;
+    if (isPermanent(answer)) this.#errors += 1;
     const give = (): void => {
       this.wire.reply(answer);
-      if (answer.code >= 500 && this.#errors >= hardErrors) {
+      if (isPermanent(answer) && this.#errors >= hardErrors) {
         this.log.info({ errors: this.#errors }, "too-many-errors");
         this.wire.reply(this.refusal("connect", "too-many-errors", replies.tooManyErrors));
       } else if (this.#draining && this.transaction === undefined && this.intake === undefined && answer.code !== 421) {
