@@ -9,6 +9,7 @@ import { dirname } from "node:path";
 import type { Log } from "../observe/log.ts";
 import { Availability } from "./availability.ts";
 import { makeDirectoryDurably } from "./database.ts";
+import { FreshContent } from "./fresh.ts";
 import { QueueIds } from "./id.ts";
 import type { RawNewMessage, ResultOf } from "./protocol.ts";
 import {
@@ -57,6 +58,8 @@ const RESERVE_BYTES = 16_777_216;
 /** Chunks asked for at a time: 256 KiB. */
 const READ_CHUNKS = 4;
 const MOST_LISTED = 1000;
+/** Of messages on their first way out. */
+const FRESH_BYTES = 16_777_216;
 
 /** Where a report comes from: no listener, no client. */
 const ownOrigin: Origin = { listener: "", clientAddress: "", clientName: "", helo: "", protocol: "report" };
@@ -93,6 +96,7 @@ export class SqliteQueue implements Queue {
   readonly #now: () => number;
   readonly #ids: QueueIds;
   readonly #budget = new WriterBudget();
+  readonly #fresh = new FreshContent(FRESH_BYTES);
   #closing: Promise<void> | undefined;
 
   constructor(parts: {
@@ -111,7 +115,12 @@ export class SqliteQueue implements Queue {
   newMessage(): MessageWriter {
     const trouble = this.unavailable();
     if (trouble !== undefined) throw new QueueUnavailable(trouble.reason, trouble.message);
-    return new SpoolWriter(this.#ids.next(), { link: this.#link, budget: this.#budget, now: this.#now });
+    return new SpoolWriter(this.#ids.next(), {
+      link: this.#link,
+      budget: this.#budget,
+      fresh: this.#fresh,
+      now: this.#now,
+    });
   }
 
   unavailable(): ReturnType<Queue["unavailable"]> {
@@ -127,6 +136,12 @@ export class SqliteQueue implements Queue {
   }
 
   async *read(id: QueueId): AsyncGenerator<Buffer, void, undefined> {
+    // With broken storage nothing may leave: what became of it could not be recorded.
+    const fresh = this.#availability.ended === undefined ? this.#fresh.get(id) : undefined;
+    if (fresh !== undefined) {
+      yield* fresh;
+      return;
+    }
     let next = this.#readFrom(id, 0);
     for (let from = 0; ; from += READ_CHUNKS) {
       const result = await next;
@@ -159,6 +174,7 @@ export class SqliteQueue implements Queue {
     settlements: readonly Settlement[],
     reports: readonly GeneratedMessage[] = [],
   ): Promise<readonly QueuedMessage[]> {
+    this.#fresh.forget(id);
     const nowMs = this.#now();
     const drafts = reports.map(({ envelope, content }) => ({
       id: this.#ids.next(),
@@ -203,6 +219,7 @@ export class SqliteQueue implements Queue {
   }
 
   hold(id: QueueId): Promise<boolean> {
+    this.#fresh.forget(id);
     return this.#link.call("hold", { id });
   }
 
@@ -211,6 +228,7 @@ export class SqliteQueue implements Queue {
   }
 
   remove(id: QueueId): Promise<boolean> {
+    this.#fresh.forget(id);
     return this.#link.call("remove", { id });
   }
 

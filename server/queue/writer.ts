@@ -6,6 +6,7 @@
  * (`write` waits then), for all together by a budget above which every writer sends its chunks at once.
  */
 import { CHUNK_BYTES, type RawNewMessage, type StartState } from "./protocol.ts";
+import type { FreshContent } from "./fresh.ts";
 import type { Envelope, MessageWriter, Origin, QueueId, QueuedMessage } from "./queue.ts";
 import { distinctRecipients, envelopeText, rawRecipient, storedMessage } from "./translate.ts";
 import type { WorkerLink } from "./worker-link.ts";
@@ -38,6 +39,7 @@ export class WriterBudget {
 export interface WriterContext {
   readonly link: WorkerLink;
   readonly budget: WriterBudget;
+  readonly fresh: FreshContent;
   readonly now: () => number;
 }
 
@@ -139,9 +141,11 @@ export class SpoolWriter implements MessageWriter {
       start,
       streamed: this.#chunksSent,
     };
+    const pieces = this.#take(this.#buffered);
     try {
       if (recipients.length === 0) throw new Error(`message ${id} has no recipient`);
-      await this.#context.link.call("store", { message }, this.#take(this.#buffered));
+      await this.#context.link.call("store", { message }, pieces);
+      if (start === "active" && this.#chunksSent === 0) this.#context.fresh.keep(id, pieces, size);
     } catch (error) {
       this.#forget();
       // The first cause says more: full, where this one only says that something is missing.
