@@ -33,3 +33,17 @@ test("a call ends when nobody answers or the channel closes", async () => {
   await assert.rejects(cut, /channel to the other process is closed/);
   await assert.rejects(caller.call("never"), /closed/);
 });
+
+test("what one turn says travels in one message, and what is told is not answered", async () => {
+  const { a, b } = pair();
+  let sent = 0;
+  const counting: Channel = { ...a, send: (message) => ((sent += 1), a.send(message)) };
+  const caller = new Peer(counting, {});
+  const told: unknown[] = [];
+  let answered = 0;
+  const answering: Channel = { ...b, send: (message) => ((answered += 1), b.send(message)) };
+  new Peer(answering, { note: (value: unknown) => told.push(value), echo: (value: unknown) => value });
+  caller.tell("note", 1);
+  const answers = await Promise.all([caller.call("echo", 2), caller.call("echo", 3)]);
+  assert.deepEqual([told, answers, sent, answered], [[1], [2, 3], 1, 1]);
+});

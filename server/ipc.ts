@@ -1,8 +1,9 @@
 /**
  * Calls between the primary and its shards over the channel that node:cluster gives them.
  *
- * One request, one answer, matched by number; both sides may call. Promises that a call ends: with the answer, the peer's error, a timeout, or
- * "channel closed" when the other process is gone. Values are JSON. Nothing here knows what is being said.
+ * One request, one answer, matched by number; both sides may call, or tell something that needs no answer. Promises that a call ends: with the answer,
+ * the peer's error, a timeout, or "channel closed" when the other process is gone. Values are JSON. What one turn of the event loop says travels in one
+ * message: a write and a read of the pipe cost more than what is in them. Nothing here knows what is being said.
  */
 export interface Channel {
   send(message: unknown): boolean;
@@ -19,14 +20,18 @@ interface Call {
 }
 
 interface Wire {
-  readonly packetboat: "call" | "answer" | "error";
+  readonly kind: "call" | "tell" | "answer" | "error";
   readonly number: number;
   readonly method?: string;
   readonly value?: unknown;
 }
 
-const isWire = (message: unknown): message is Wire =>
-  typeof message === "object" && message !== null && "packetboat" in message;
+interface Packet {
+  readonly packetboat: readonly Wire[];
+}
+
+const isPacket = (message: unknown): message is Packet =>
+  typeof message === "object" && message !== null && "packetboat" in message && Array.isArray(message.packetboat);
 
 /** One end of the channel. `handlers` answers what the other side asks; a throw becomes the caller's error. */
 export class Peer {
@@ -34,13 +39,16 @@ export class Peer {
   readonly #calls = new Map<number, Call>();
   #last = 0;
   #closed = false;
+  #outbox: Wire[] = [];
 
   constructor(channel: Channel, handlers: Readonly<Record<string, Handler>>) {
     this.#channel = channel;
     channel.onMessage((message) => {
-      if (!isWire(message)) return;
-      if (message.packetboat === "call") void this.#answer(message, handlers);
-      else this.#settle(message);
+      if (!isPacket(message)) return;
+      for (const wire of message.packetboat) {
+        if (wire.kind === "call" || wire.kind === "tell") void this.#answer(wire, handlers);
+        else this.#settle(wire);
+      }
     });
     channel.onClose(() => {
       this.#closed = true;
@@ -63,8 +71,27 @@ export class Peer {
       }, timeoutMs);
       timer.unref();
       this.#calls.set(number, { resolve: resolve as (value: unknown) => void, reject, timer });
-      this.#channel.send({ packetboat: "call", number, method, value } satisfies Wire);
+      this.#send({ kind: "call", number, method, value });
     });
+  }
+
+  /** Say something that nobody answers; lost, like everything else, when the other process is gone. */
+  tell(method: string, value: unknown): void {
+    if (!this.#closed) this.#send({ kind: "tell", number: 0, method, value });
+  }
+
+  /** An answer goes out with this tick, before anything that was put off (an exit, for one); calls wait for the others of this turn. */
+  #send(wire: Wire): void {
+    this.#outbox.push(wire);
+    if (wire.kind === "answer" || wire.kind === "error") process.nextTick(() => this.#flush());
+    else if (this.#outbox.length === 1) setImmediate(() => this.#flush());
+  }
+
+  #flush(): void {
+    const wires = this.#outbox;
+    if (wires.length === 0) return;
+    this.#outbox = [];
+    if (!this.#closed) this.#channel.send({ packetboat: wires } satisfies Packet);
   }
 
   async #answer(message: Wire, handlers: Readonly<Record<string, Handler>>): Promise<void> {
@@ -72,15 +99,15 @@ export class Peer {
     try {
       const handler = handlers[message.method ?? ""];
       if (handler === undefined) throw new Error(`unknown call ${message.method}`);
-      answer = { packetboat: "answer", number: message.number, value: await handler(message.value as never) };
+      answer = { kind: "answer", number: message.number, value: await handler(message.value as never) };
     } catch (cause) {
       answer = {
-        packetboat: "error",
+        kind: "error",
         number: message.number,
         value: cause instanceof Error ? cause.message : String(cause),
       };
     }
-    if (!this.#closed) this.#channel.send(answer);
+    if (message.kind === "call" && !this.#closed) this.#send(answer);
   }
 
   #settle(message: Wire): void {
@@ -88,7 +115,7 @@ export class Peer {
     if (call === undefined) return;
     this.#calls.delete(message.number);
     clearTimeout(call.timer);
-    if (message.packetboat === "answer") call.resolve(message.value);
+    if (message.kind === "answer") call.resolve(message.value);
     else call.reject(new Error(String(message.value)));
   }
 }

@@ -135,7 +135,7 @@ async function serve(
 
   const shared: SharedState = {
     acquire: (key, limit) => primary.call<boolean>("acquire", { key, limit }, 2000),
-    release: async (key) => void (await primary.call("release", { key }, 2000)),
+    release: (key) => Promise.resolve(primary.tell("release", { key })),
     add: (key, amount, windowMs) => primary.call<number>("add", { key, amount, windowMs }, 2000),
   };
 

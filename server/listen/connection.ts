@@ -232,6 +232,8 @@ export class ProtocolServer extends SMTPServer {
     super({
       secure: protocol.implicitTls,
       logger: false,
+      // Ours stands in the replies; without one the library asks the system for each connection.
+      name: "packetboat",
       disableReverseLookup: true,
       rejectUnauthorized: false,
     });

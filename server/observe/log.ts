@@ -2,13 +2,40 @@
  * The log: one JSON line a step on standard output, `id` being the queue id wherever there is one.
  *
  * Field names follow Postfix's words where it has them (queue id, from, to, relay, delay, delays, dsn, status). Secrets never enter: callers pass
- * named fields, never whole objects of the session or the configuration, and pino redacts the known names as a second fence.
+ * named fields, never whole objects of the session or the configuration, and pino redacts the known names as a second fence. The lines of one turn
+ * of the event loop leave in one write, those before an exit or an uncaught error with it; only SIGKILL can take a turn's lines away.
  */
-import { pino } from "pino";
+import { type DestinationStream, pino } from "pino";
 
 export type Log = pino.Logger;
 
-/** Synchronous writes: a line is out before a crash, and pino's own worker is one thread less. */
+/** Standard output, written synchronously: pino's own worker is one thread less. */
+class Lines implements DestinationStream {
+  readonly #out = pino.destination({ dest: 1, sync: true, minLength: 65_536, maxWrite: 262_144 });
+  #isScheduled = false;
+
+  constructor() {
+    process.on("exit", () => this.flushSync());
+  }
+
+  write(line: string): void {
+    this.#out.write(line);
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    setImmediate(() => this.flushSync());
+  }
+
+  /** pino asks for it after a fatal line. */
+  flushSync(): void {
+    this.#isScheduled = false;
+    try {
+      this.#out.flushSync();
+    } catch {
+      // Nobody reads any more; mail goes on.
+    }
+  }
+}
+
 export function createLog(component: string, level: string = process.env["LOG_LEVEL"] ?? "info"): Log {
   return pino(
     {
@@ -22,6 +49,6 @@ export function createLog(component: string, level: string = process.env["LOG_LE
         censor: "[redacted]",
       },
     },
-    pino.destination({ dest: 1, sync: true }),
+    new Lines(),
   );
 }

@@ -73,14 +73,12 @@ export class Session implements Conversation {
     // Asked early, needed late: the answer is usually there by the first message.
     void this.client.name();
     const group = clientGroup(this.wire.remoteAddress);
-    const decision = await decide(stages.connect, {
-      takePlace: (of) => {
-        if (of === "server") return this.#take("connections", limits.connections);
-        return limits.connectionsPerClient === 0
-          ? Promise.resolve(true)
-          : this.#take(`client:${group}`, limits.connectionsPerClient);
-      },
-    });
+    // Both at once: a question to the primary costs more than a place that is given back.
+    const [server, client] = await Promise.all([
+      this.#take("connections", limits.connections),
+      limits.connectionsPerClient === 0 ? true : this.#take(`client:${group}`, limits.connectionsPerClient),
+    ]);
+    const decision = await decide(stages.connect, { hasPlace: { server, client } });
     metrics.connections.inc({ listener: this.listenerName });
     if (this.#closed) {
       this.#givePlacesBack();
