@@ -38,6 +38,7 @@ interface Shard {
 }
 
 const STATUS_INTERVAL_MS = 1000;
+const SEMI_SPACE = "--max-semi-space-size";
 const STARTING = "starting";
 
 /** Spools of shards that no longer exist, by the shard that takes them over. */
@@ -72,9 +73,15 @@ export async function runPrimary(options: ServerOptions, log: Log): Promise<void
     if (status.notReady === undefined) shard.wasReady = true;
   };
 
+  // A young generation of 16 MiB each, the default, holds the garbage of an idle server; 8 are as fast under load.
+  cluster.setupPrimary({
+    execArgv: [...process.execArgv.filter((flag) => !flag.startsWith(SEMI_SPACE)), `${SEMI_SPACE}=8`],
+  });
   const start = (shard: Shard): void => {
     shard.wasReady = false;
     const worker = cluster.fork({
+      // Two arenas do for one busy thread and its queue; the usual eight hold some idle megabytes each.
+      MALLOC_ARENA_MAX: process.env["MALLOC_ARENA_MAX"] ?? "2",
       PACKETBOAT_SHARD: String(shard.index),
       PACKETBOAT_ORPHANS: (orphans.get(shard.index) ?? []).join(","),
     });

@@ -83,10 +83,21 @@ export class Packetboat implements AsyncDisposable {
   async run(): Promise<void> {
     const child = spawn(
       process.execPath,
-      ["operator/local/main.ts", "--manifests", this.manifests, "--data", this.data, "--offset", String(this.offset)],
+      [
+        "--max-semi-space-size=2",
+        "operator/local/main.ts",
+        "--manifests",
+        this.manifests,
+        "--data",
+        this.data,
+        "--offset",
+        String(this.offset),
+      ],
       {
         cwd: root,
         stdio: ["ignore", "pipe", "pipe"],
+        // One compile cache for all of them, or each would make its own.
+        env: { NODE_COMPILE_CACHE: join(tmpdir(), "packetboat-compile-cache"), ...process.env },
       },
     );
     this.#child = child;

@@ -68,6 +68,7 @@ export class ServerAlone implements AsyncDisposable {
     const child = spawn(process.execPath, ["server/main.ts", ...places, ...numbers], {
       cwd: root,
       stdio: ["ignore", "pipe", "pipe"],
+      env: { NODE_COMPILE_CACHE: join(tmpdir(), "packetboat-compile-cache"), ...process.env },
     });
     this.#child = child;
     for (const stream of [child.stdout, child.stderr])

@@ -1,11 +1,15 @@
 /**
  * `npm start`: the embedded default (embedded.ts) with the command line's options, this process's signals and terminal, and the real server.
  */
+import module from "node:module";
 import { resolve } from "node:path";
-import { runEmbedded } from "./embedded.ts";
-import { parseLocalOptions } from "./options.ts";
 
 const projectFolder = resolve(import.meta.dirname, "../..");
+// The second start is quicker and 25 MiB smaller; see server/main.ts.
+module.enableCompileCache(resolve(projectFolder, "node_modules/.cache/packetboat"));
+const { runEmbedded } = await import("./embedded.ts");
+const { parseLocalOptions } = await import("./options.ts");
+
 /** npm runs us in the project's folder; relative paths are meant from where the person typed. */
 const startedIn =
   process.env["npm_lifecycle_event"] === "start" ? (process.env["INIT_CWD"] ?? process.cwd()) : process.cwd();

@@ -7,6 +7,9 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 
+/** The primary forwards and counts; it needs no room for garbage. (What its shards need it decides itself.) */
+const SMALL_YOUNG_SPACE = "--max-semi-space-size=2";
+
 export interface ServerCommand {
   /** The Node to run it by; the one that runs us unless a test says otherwise. */
   readonly node: string;
@@ -72,7 +75,7 @@ export class ServerProcess {
     const startedAtMs = Date.now();
     this.#lastWords = Buffer.alloc(0);
     // Same process group, so that whoever ends the group ends the server too; the channel lets the server notice when only we were killed.
-    const child = spawn(this.#command.node, [this.#command.script, ...this.#command.args], {
+    const child = spawn(this.#command.node, [SMALL_YOUNG_SPACE, this.#command.script, ...this.#command.args], {
       env: this.#command.env,
       stdio: ["ignore", "pipe", "pipe", "ipc"],
     });
