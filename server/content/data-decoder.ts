@@ -12,10 +12,20 @@ const DOT = 46;
 
 export type DataFault = "bare-newline" | "nul-byte";
 
+/** How octets become content: by their end (DATA) or by their count (BDAT, chunk-decoder.ts). */
+export interface Decoder {
+  /** The first fault seen. */
+  readonly fault: DataFault | undefined;
+  /** Content of the chunk is added to `pieces`. How many octets belonged to the data once they have ended, else -1. */
+  feed(chunk: Buffer, pieces: Buffer[]): number;
+  /** The message is over: content to add to it. */
+  end(): Buffer | undefined;
+}
+
 /** What the last chunk ended with. Bytes of dot and dot-cr are held back until the next one tells what they are. */
 type Place = "line-start" | "in-line" | "after-cr" | "dot" | "dot-cr";
 
-export class DataDecoder {
+export class DataDecoder implements Decoder {
   #place: Place = "line-start";
   #fault: DataFault | undefined;
 
@@ -95,6 +105,11 @@ export class DataDecoder {
     if (chunk.length > start) pieces.push(start === 0 ? chunk : chunk.subarray(start));
     this.#place = lineStart ? "line-start" : "in-line";
     return -1;
+  }
+
+  /** The end was CRLF "." CRLF: nothing is missing. */
+  end(): undefined {
+    return undefined;
   }
 
   #bare(): void {

@@ -7,7 +7,7 @@
  * RFC 5321 §6.3 (loops by Received count), RFC 1870 §6.3 (size while receiving).
  */
 import type { Envelope, MessageWriter, Origin, QueuedMessage } from "../queue/queue.ts";
-import { DataDecoder } from "./data-decoder.ts";
+import type { Decoder } from "./data-decoder.ts";
 import { HeaderCollector, type HeaderSummary, readHeader } from "./header.ts";
 
 /** More hops than this is a loop: RFC 5321 §6.3 asks for at least 100, every MTA in use counts 50 (Postfix hopcount_limit). */
@@ -30,12 +30,12 @@ export interface IntakeOptions {
   /** 0: no limit. */
   readonly messageBytes: number;
   readonly headerBytes: number;
+  readonly decoder: Decoder;
   /** Fields to put above the header. */
   readonly top: (header: HeaderSummary) => string;
 }
 
 export class Intake {
-  readonly #decoder = new DataDecoder();
   #collector: HeaderCollector | undefined = new HeaderCollector();
   #header: HeaderSummary | undefined;
   readonly #options: IntakeOptions;
@@ -67,8 +67,18 @@ export class Intake {
   /** Answers how many bytes of the chunk were data once the end has come, else -1. */
   feed(chunk: Buffer): number {
     const pieces: Buffer[] = [];
-    const end = this.#decoder.feed(chunk, pieces);
-    this.#fault ??= this.#decoder.fault;
+    const end = this.#options.decoder.feed(chunk, pieces);
+    this.#add(pieces);
+    return end;
+  }
+
+  /** What is wrong with it so far: the rest will be read and forgotten. */
+  get fault(): IntakeFault | undefined {
+    return this.#fault;
+  }
+
+  #add(pieces: readonly Buffer[]): void {
+    this.#fault ??= this.#options.decoder.fault;
     let size = 0;
     for (const piece of pieces) size += piece.length;
     this.#size += size;
@@ -80,7 +90,6 @@ export class Intake {
         pieces.length > 1 && (size <= JOIN_BYTES || pieces.length > 64) ? [Buffer.concat(pieces, size)] : pieces;
       for (const piece of joined) this.#take(piece);
     }
-    return end;
   }
 
   #isUseless(): boolean {
@@ -136,6 +145,8 @@ export class Intake {
 
   /** The final dot has come. `commit` says what to store it as. */
   async finish(commit: { readonly envelope: Envelope; readonly origin: Origin }): Promise<IntakeResult> {
+    const last = this.#options.decoder.end();
+    this.#add(last === undefined ? [] : [last]);
     if (this.#collector !== undefined && !this.#isUseless()) {
       const header = this.#collector.all();
       this.#begin(header, Buffer.alloc(0));

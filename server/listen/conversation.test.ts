@@ -12,6 +12,7 @@ const hello = `S: 220 mx.example.org ESMTP Packetboat
      S: 250-SIZE 100000
      S: 250-ENHANCEDSTATUSCODES
      S: 250-8BITMIME
+     S: 250-CHUNKING
      S: 250-DSN
      S: 250 SMTPUTF8`;
 const envelope = `C: MAIL FROM:<bob@example.com>
@@ -55,6 +56,7 @@ const transcripts: readonly (readonly [string, string])[] = [
      S: 250-*
      S: 250-*
      S: 250-*
+     S: 250-*
      S: 250 SMTPUTF8
      S: 250 2.1.0 Ok
      S: 550 5.1.1 User unknown
@@ -86,7 +88,7 @@ const transcripts: readonly (readonly [string, string])[] = [
      S: 501 5.5.4 *
      C: WIZ
      S: 500 5.5.2 Command not recognized
-     C: BDAT 1 LAST
+     C: XYZZY
      S: 500 5.5.2 Command not recognized
      C: AUTH PLAIN AGEAYg==
      S: 502 5.5.1 AUTH is not offered here

@@ -93,6 +93,7 @@ test("STARTTLS, and everything before it is forgotten", { timeout: 10_000 }, asy
      S: 250-STARTTLS
      S: 250-ENHANCEDSTATUSCODES
      S: 250-8BITMIME
+     S: 250-CHUNKING
      S: 250-DSN
      S: 250 SMTPUTF8
      C: MAIL FROM:<bob@example.com>
@@ -110,6 +111,7 @@ test("STARTTLS, and everything before it is forgotten", { timeout: 10_000 }, asy
      S: 250-SIZE *
      S: 250-ENHANCEDSTATUSCODES
      S: 250-8BITMIME
+     S: 250-CHUNKING
      S: 250-DSN
      S: 250 SMTPUTF8
      C: RCPT TO:<alice@example.org>
@@ -151,6 +153,7 @@ test("commands sent in the clear behind STARTTLS are never run", { timeout: 10_0
      S: 250-*
      S: 250-*
      S: 250-*
+     S: 250-*
      S: 250 SMTPUTF8
      C: RCPT TO:<alice@example.org>
      S: 503 5.5.1 Need MAIL command
@@ -187,6 +190,7 @@ test("submission: nothing but the way to TLS and AUTH is open", { timeout: 10_00
      S: 250-STARTTLS
      S: 250-ENHANCEDSTATUSCODES
      S: 250-8BITMIME
+     S: 250-CHUNKING
      S: 250-DSN
      S: 250 SMTPUTF8
      C: ${plain("alice@example.org", "secret")}
@@ -209,6 +213,7 @@ test("submission: nothing but the way to TLS and AUTH is open", { timeout: 10_00
      S: 250-PIPELINING
      S: 250-SIZE *
      S: 250-AUTH PLAIN LOGIN
+     S: 250-*
      S: 250-*
      S: 250-*
      S: 250-*

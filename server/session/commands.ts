@@ -1,14 +1,15 @@
 /**
  * Commands: the table of verbs. A verb is a row; adding one is adding a row and, where it does more than answer, a file.
  *
- * Rows hold the short handlers themselves; MAIL, RCPT and DATA are in transaction.ts, AUTH in authenticate.ts. RFC 5321 §4.1.1.
+ * Rows hold the short handlers themselves; MAIL and RCPT are in transaction.ts, DATA and BDAT in message.ts, AUTH in authenticate.ts. RFC 5321 §4.1.1.
  */
 import { type Decision, decide } from "../policy/chain.ts";
 import { stages } from "../policy/stages.ts";
 import { replies } from "./replies.ts";
 import { authenticate, offersAuthentication } from "./authenticate.ts";
 import type { Answer, Session } from "./session.ts";
-import { data, mail, rcpt } from "./transaction.ts";
+import { bdat, data } from "./message.ts";
+import { mail, rcpt } from "./transaction.ts";
 
 export interface CommandRow {
   readonly verb: string;
@@ -24,7 +25,7 @@ const heloArgument = /^[^\s]{1,255}$/;
 function hello(session: Session, argument: string, extended: boolean): Answer | Promise<Answer> {
   if (!heloArgument.test(argument)) return session.refusal("helo", "bad-command", replies.heloSyntax);
   session.client.helo = { name: argument, extended };
-  session.transaction = undefined;
+  session.forgetTransaction();
   const welcome = (decision: Decision): Answer => {
     if (decision.kind === "pass" || decision.kind === "discard") return greeting(session, extended);
     session.client.helo = undefined;
@@ -54,6 +55,7 @@ function extensions(session: Session): readonly string[] {
     ...(offersAuthentication(session.client) ? ["AUTH PLAIN LOGIN"] : []),
     "ENHANCEDSTATUSCODES",
     "8BITMIME",
+    "CHUNKING", // RFC 3030, without BINARYMIME: the next hop may only take lines
     "DSN",
     "SMTPUTF8",
   ];
@@ -70,7 +72,7 @@ function startTls(session: Session, argument: string): Answer {
 
 function reset(session: Session, argument: string): Answer {
   if (argument !== "") return replies.noArgument("RSET");
-  session.transaction = undefined;
+  session.forgetTransaction();
   return replies.ok;
 }
 
@@ -92,6 +94,8 @@ const rows: readonly CommandRow[] = [
   { verb: "MAIL", rfc: "RFC 5321 §4.1.1.2", beforeAuthentication: false, run: mail },
   { verb: "RCPT", rfc: "RFC 5321 §4.1.1.3", beforeAuthentication: false, run: rcpt },
   { verb: "DATA", rfc: "RFC 5321 §4.1.1.4", beforeAuthentication: false, run: data },
+  // Before AUTH too, to be refused by itself: its octets must be read before anything else is a command.
+  { verb: "BDAT", rfc: "RFC 3030 §2", beforeAuthentication: true, run: bdat },
   { verb: "RSET", rfc: "RFC 5321 §4.1.1.5", beforeAuthentication: true, run: reset },
   { verb: "VRFY", rfc: "RFC 5321 §3.5.3, §7.3", beforeAuthentication: false, run: () => replies.cannotVerify },
   { verb: "EXPN", rfc: "RFC 5321 §3.5.3", beforeAuthentication: false, run: () => replies.noExpansion },

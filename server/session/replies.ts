@@ -68,6 +68,7 @@ export const replies = {
   nestedMail: reply(503, "5.5.1", "Nested MAIL command"),
   mailFirst: reply(503, "5.5.1", "Need MAIL command"),
   rcptFirst: reply(503, "5.5.1", "Need RCPT command"),
+  messageBegun: reply(503, "5.5.1", "A message is under way by BDAT"),
   noValidRecipients: reply(554, "5.5.1", "No valid recipients"),
   tooManyRecipients: reply(452, "4.5.3", "Too many recipients"),
   relayDenied: reply(554, "5.7.1", "Relay access denied"),
@@ -78,6 +79,8 @@ export const replies = {
 
   // The message.
   startData: reply(354, "", "End data with <CR><LF>.<CR><LF>"),
+  bdatSyntax: reply(501, "5.5.4", "Syntax: BDAT octets [LAST]"),
+  chunkTaken: (octets: number) => reply(250, "2.0.0", `Ok: ${octets} octets`),
   queued: (id: string) => reply(250, "2.0.0", `Ok: queued as ${id}`),
   bareNewline: reply(550, "5.6.0", "Message holds a bare CR or LF (RFC 5321 section 2.3.8)"),
   nulByte: reply(550, "5.6.0", "Message holds a NUL character"),

@@ -6,7 +6,6 @@
  * Whatever goes wrong in a handler becomes 451 and a log line. RFC 5321 §3, §4.1.4; RFC 3207 §4.2 (all is forgotten after STARTTLS).
  */
 import { isUtf8 } from "node:buffer";
-import type { Intake } from "../content/intake.ts";
 import type { Log } from "../observe/log.ts";
 import * as metrics from "../observe/metrics.ts";
 import { decide } from "../policy/chain.ts";
@@ -16,6 +15,7 @@ import { stages } from "../policy/stages.ts";
 import type { Reason, Stage } from "../policy/verdict.ts";
 import { isPermanent, type Reply } from "../reply.ts";
 import { commands } from "./commands.ts";
+import type { Incoming } from "./message.ts";
 import type { ListenerSettings, SessionPorts } from "./ports.ts";
 import { replies } from "./replies.ts";
 import type { Transaction } from "./transaction.ts";
@@ -36,7 +36,7 @@ export class Session implements Conversation {
   readonly log: Log;
   transaction: Transaction | undefined;
   /** The message being received. */
-  intake: Intake | undefined;
+  incoming: Incoming | undefined;
   /** What takes the next line instead of the table: a SASL exchange. */
   continuation: ((line: string) => Answer | Promise<Answer>) | undefined;
   readonly #settings: ListenerSettings;
@@ -179,7 +179,12 @@ export class Session implements Conversation {
       if (isPermanent(answer) && this.#errors >= hardErrors) {
         this.log.info({ errors: this.#errors }, "too-many-errors");
         this.wire.reply(this.refusal("connect", "too-many-errors", replies.tooManyErrors));
-      } else if (this.#draining && this.transaction === undefined && this.intake === undefined && answer.code !== 421) {
+      } else if (
+        this.#draining &&
+        this.transaction === undefined &&
+        this.incoming === undefined &&
+        answer.code !== 421
+      ) {
         this.wire.reply(replies.shuttingDown);
       }
     };
@@ -194,9 +199,16 @@ export class Session implements Conversation {
     });
   }
 
+  /** RSET, a new hello, a client that is gone: what was begun is nothing. */
+  forgetTransaction(): void {
+    this.incoming?.intake.cancel();
+    this.incoming = undefined;
+    this.transaction = undefined;
+  }
+
   /** The final dot has come: from here on nothing the client does cancels the message. */
   dataEnded(): void {
-    this.intake = undefined;
+    this.incoming = undefined;
     this.transaction = undefined;
     this.#busy = true;
   }
@@ -226,7 +238,7 @@ export class Session implements Conversation {
     this.client.tls = tls;
     this.client.helo = undefined;
     this.client.user = undefined;
-    this.transaction = undefined;
+    this.forgetTransaction();
     metrics.tlsSessions.inc({ direction: "inbound", protocol: tls.protocol });
     this.log.info(
       { protocol: tls.protocol, cipher: tls.cipher, certificate: tls.clientCertificate?.certificate },
@@ -246,7 +258,7 @@ export class Session implements Conversation {
   /** Stop when nothing is under way, else after the transaction. */
   drain(): void {
     this.#draining = true;
-    if (this.#open && !this.#busy && this.transaction === undefined && this.intake === undefined)
+    if (this.#open && !this.#busy && this.transaction === undefined && this.incoming === undefined)
       this.wire.reply(replies.shuttingDown);
   }
 
@@ -258,8 +270,7 @@ export class Session implements Conversation {
   closed(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.intake?.cancel();
-    this.intake = undefined;
+    this.forgetTransaction();
     this.#givePlacesBack();
     this.#onClosed();
     if (!this.#open) return;

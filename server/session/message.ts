@@ -1,0 +1,300 @@
+/**
+ * The message itself: DATA and BDAT, from the first octet to a place in the queue.
+ *
+ * Between the envelope (transaction.ts) and content/intake.ts. 250 is given only after the queue's commit; from the end of the message on it is ours
+ * even if the client is gone. Octets that BDAT announces are read whatever the answer, or they would be taken for commands. Queue trouble is
+ * 452 4.3.1 (full) or 421 4.3.0 (failed). RFC 5321 §4.1.1.4, §6.1, RFC 3030 §2.
+ */
+import { ChunkDecoder } from "../content/chunk-decoder.ts";
+import { DataDecoder, type Decoder } from "../content/data-decoder.ts";
+import { Intake, type IntakeFault, type IntakeResult } from "../content/intake.ts";
+import { missingFields, protocolName, receivedField } from "../content/trace.ts";
+import { acceptSeconds, bytesAccepted, messagesAccepted } from "../observe/metrics.ts";
+import { decide } from "../policy/chain.ts";
+import { stages } from "../policy/stages.ts";
+import type { Reason } from "../policy/verdict.ts";
+import { type Envelope, type MessageWriter, type Origin, QueueUnavailable } from "../queue/queue.ts";
+import { type Reply, replyLine } from "../reply.ts";
+import { replies } from "./replies.ts";
+import type { Answer, Session } from "./session.ts";
+import { causeOf, isRefusal, type Transaction } from "./transaction.ts";
+
+/** A message under way. */
+export interface Incoming {
+  readonly intake: Intake;
+  /** Present while it comes by BDAT. */
+  readonly chunks: ChunkDecoder | undefined;
+  /** The end has come: store it, answer. */
+  readonly conclude: () => Promise<void>;
+}
+
+export async function data(session: Session, argument: string): Promise<Answer> {
+  if (argument !== "") return session.refusal("data", "bad-command", replies.noArgument("DATA"));
+  // RFC 3030 §2: DATA and BDAT do not mix.
+  if (session.incoming !== undefined) return session.refusal("data", "bad-sequence", replies.messageBegun);
+  const begun = await begin(session, new DataDecoder());
+  if ("code" in begun) return begun;
+  session.incoming = begun;
+  const { intake } = begun;
+  session.wire.receive({
+    feed: (chunk) => {
+      const end = intake.feed(chunk);
+      if (end < 0 && intake.isHopeless) giveUp(session);
+      return end;
+    },
+    get pending() {
+      return intake.pending;
+    },
+    ended: begun.conclude,
+  });
+  return replies.startData;
+}
+
+/** `BDAT octets [LAST]`. */
+const chunkArgument = /^(\d{1,15})(?: +(LAST))?$/i;
+
+export async function bdat(session: Session, argument: string): Promise<Answer> {
+  const match = chunkArgument.exec(argument);
+  if (match === null) {
+    // How many octets follow nobody can tell: none of them may become a command.
+    session.wire.reply(session.refusal("data", "bad-command", replies.bdatSyntax));
+    session.wire.close();
+    return undefined;
+  }
+  const octets = Number(match[1]);
+  const isLast = match[2] !== undefined;
+  const refused = await beginChunks(session);
+  const { incoming } = session;
+  if (refused !== undefined || incoming?.chunks === undefined) {
+    skip(session, octets, refused ?? session.refusal("data", "bad-sequence", replies.mailFirst));
+    return undefined;
+  }
+  const { intake, chunks, conclude } = incoming;
+  const ended = async (): Promise<void> => {
+    if (isLast) return await conclude();
+    const { fault } = intake;
+    if (fault === undefined) return await session.finishData(replies.chunkTaken(octets));
+    // Said at once; what follows is read and refused, until the client begins anew.
+    intake.cancel();
+    session.dataEnded();
+    await session.finishData(session.refusal("data", fault, faultReplies[fault]));
+  };
+  if (octets === 0) {
+    await ended();
+    return undefined;
+  }
+  chunks.expect(octets);
+  session.wire.receive({
+    feed: (chunk) => {
+      const end = intake.feed(chunk);
+      if (end < 0 && intake.isHopeless) giveUp(session);
+      return end;
+    },
+    get pending() {
+      return intake.pending;
+    },
+    ended,
+  });
+  return undefined;
+}
+
+/** The first BDAT of a message begins it. */
+async function beginChunks(session: Session): Promise<Reply | undefined> {
+  if (session.incoming !== undefined) return undefined;
+  const chunks = new ChunkDecoder();
+  const begun = await begin(session, chunks);
+  if ("code" in begun) return begun;
+  session.incoming = { ...begun, chunks };
+  return undefined;
+}
+
+/** RFC 3030 §2: a refused chunk is read all the same, then answered. Bounded like a message that is too large. */
+function skip(session: Session, octets: number, reply: Reply): void {
+  let left = octets;
+  const { messageSizeBytes } = session.client.config.server.limits;
+  if (left === 0 || (messageSizeBytes > 0 && left > 2 * messageSizeBytes)) {
+    session.wire.reply(reply);
+    if (left > 0) session.wire.close();
+    return;
+  }
+  session.wire.receive({
+    feed: (chunk) => {
+      const mine = Math.min(left, chunk.length);
+      left -= mine;
+      return left === 0 ? mine : -1;
+    },
+    pending: undefined,
+    ended: () => session.finishData(reply),
+  });
+}
+
+/** Twice the limit has come: this client does not stop by itself. */
+function giveUp(session: Session): void {
+  session.wire.reply(session.refusal("data", "message-too-large", replies.messageTooLarge));
+  session.wire.close();
+}
+
+/** May a message come, and where to? A refusal, or the message under way. */
+async function begin(session: Session, decoder: Decoder): Promise<Reply | Incoming> {
+  const { client, transaction } = session;
+  if (transaction === undefined) return session.refusal("data", "bad-sequence", replies.mailFirst);
+  if (transaction.recipients.size === 0 && transaction.discardedRecipients === 0) {
+    // RFC 5321 §3.3: 554 where all were refused, 503 where none was named.
+    return session.refusal(
+      "data",
+      "bad-sequence",
+      transaction.refusedRecipients > 0 ? replies.noValidRecipients : replies.rcptFirst,
+    );
+  }
+  const decision = await decide(stages.data, client);
+  if (isRefusal(decision)) return session.refusal("data", decision.reason, decision.reply);
+  const clientName = await client.name();
+  try {
+    return incomingOf(session, { transaction, writer: session.ports.queue.newMessage(), clientName, decoder });
+  } catch (error) {
+    if (!(error instanceof QueueUnavailable)) throw error;
+    const trouble = queueTrouble(error.reason);
+    return session.refusal("data", trouble.reason, trouble.reply);
+  }
+}
+
+function incomingOf(
+  session: Session,
+  from: {
+    readonly transaction: Transaction;
+    readonly writer: MessageWriter;
+    readonly clientName: string | undefined;
+    readonly decoder: Decoder;
+  },
+): Incoming {
+  const { transaction, writer, clientName, decoder } = from;
+  const { client } = session;
+  const { server } = client.config;
+  const { tls, role } = client.listener;
+  const receivedMs = Date.now();
+  const isDiscarded = transaction.discarded || transaction.recipients.size === 0;
+  const { id } = writer;
+  const common = {
+    extended: client.helo?.extended === true,
+    authenticated: client.user !== undefined,
+    smtpUtf8: transaction.mail.smtpUtf8,
+  };
+  const intake = new Intake({
+    decoder,
+    writer: isDiscarded ? undefined : writer,
+    messageBytes: server.limits.messageSizeBytes,
+    headerBytes: server.limits.headerSizeBytes,
+    top: (header) => {
+      const received = receivedField({
+        ...common,
+        helo: client.helo?.name ?? "",
+        clientName,
+        clientAddress: client.address,
+        hostname: server.hostname,
+        id,
+        tls: client.tls,
+        tellsTls: tls.receivedHeader,
+        asksCertificate: tls.clientCertificates !== "Ignore",
+        recipients: [...transaction.recipients.keys()],
+        receivedMs,
+      });
+      if (role !== "Submission") return received;
+      return (
+        received + missingFields(header, { receivedMs, id, hostname: server.hostname, sender: transaction.sender })
+      );
+    },
+  });
+  // The identity is used, the place in the queue is not.
+  if (isDiscarded) writer.abort().catch(() => undefined);
+
+  const conclude = async (): Promise<void> => {
+    const endedMs = performance.now();
+    session.dataEnded();
+    const origin: Origin = {
+      listener: session.listenerName,
+      clientAddress: client.address,
+      clientName: clientName ?? "",
+      helo: client.helo?.name ?? "",
+      protocol: protocolName({ ...common, secure: client.tls !== undefined }),
+      ...(client.user === undefined ? {} : { authenticatedAs: client.user }),
+    };
+    const result = await intake.finish({ envelope: envelopeOf(transaction), origin });
+    const reply = answer(session, transaction, id, result);
+    if (result.kind === "queued") acceptSeconds.observe((performance.now() - endedMs) / 1000);
+    await session.finishData(reply);
+  };
+  return { intake, chunks: undefined, conclude };
+}
+
+const queueTrouble = (reason: "full" | "failed" | "closed"): { readonly reason: Reason; readonly reply: Reply } =>
+  reason === "full"
+    ? { reason: "queue-full", reply: replies.queueFull }
+    : { reason: "queue-failed", reply: replies.queueFailed };
+
+const envelopeOf = ({ sender, recipients, mail: parameters }: Transaction): Envelope => ({
+  sender,
+  recipients: [...recipients.values()],
+  smtpUtf8: parameters.smtpUtf8,
+  body: parameters.body,
+  requireTls: false,
+  ...(parameters.envelopeId === undefined ? {} : { envelopeId: parameters.envelopeId }),
+  ...(parameters.return === undefined ? {} : { return: parameters.return }),
+});
+
+const faultReplies: Readonly<Record<IntakeFault, Reply>> = {
+  "bare-newline": replies.bareNewline,
+  "nul-byte": replies.nulByte,
+  "message-too-large": replies.messageTooLarge,
+  "header-too-large": replies.headerTooLarge,
+  "too-many-hops": replies.tooManyHops,
+};
+
+/** What became of the message, in log, metrics and reply. */
+function answer(session: Session, { sender, recipients }: Transaction, id: string, result: IntakeResult): Reply {
+  const { log, listenerName, client } = session;
+  const refused = (reason: Reason, reply: Reply, error?: unknown): Reply => {
+    log.info(
+      { id, from: sender, nrcpt: recipients.size, reason, reply: replyLine(reply), ...causeOf(error) },
+      "data-refused",
+    );
+    return session.refusal("data", reason, reply);
+  };
+  switch (result.kind) {
+    case "queued": {
+      const { message, header } = result;
+      messagesAccepted.inc({ listener: listenerName });
+      bytesAccepted.inc({ listener: listenerName }, message.size);
+      log.info(
+        {
+          id,
+          from: sender,
+          nrcpt: recipients.size,
+          size: message.size,
+          helo: client.helo?.name,
+          user: client.user,
+          messageId: header.messageId,
+        },
+        "queued",
+      );
+      try {
+        session.ports.onAccepted(message);
+      } catch (error) {
+        // It is stored and ours: whatever the scheduler says, the client must not send it again.
+        log.error({ id, ...causeOf(error) }, "hand-over-failed");
+      }
+      return replies.queued(id);
+    }
+    case "discarded":
+      log.info({ id, from: sender, size: result.size }, "discarded");
+      return replies.queued(id);
+    case "fault":
+      return refused(result.fault, faultReplies[result.fault]);
+    case "failed": {
+      if (!(result.error instanceof QueueUnavailable)) return refused("internal", replies.internal, result.error);
+      const { reason, reply } = queueTrouble(result.error.reason);
+      return refused(reason, reply, result.error);
+    }
+    default:
+      return result satisfies never;
+  }
+}
