@@ -1,4 +1,4 @@
-/** SIGKILL of a shard under load of at least 100 messages a second, 50 times (PACKETBOAT_KILLS): every id answered 250 is delivered, with its body. */
+/** SIGKILL of a shard under load of at least 100 messages a second, 100 times (PACKETBOAT_KILLS): every id answered 250 is delivered, with its body. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { killTest } from "../crash/kill.ts";
@@ -6,7 +6,7 @@ import { seeded } from "../crash/random.ts";
 
 test("no accepted message is lost by SIGKILL", async () => {
   const seed = Number(process.env["PACKETBOAT_SEED"] ?? Date.now() % 2 ** 31);
-  const report = await killTest(Number(process.env["PACKETBOAT_KILLS"] ?? "50"), seeded(seed));
+  const report = await killTest(Number(process.env["PACKETBOAT_KILLS"] ?? "100"), seeded(seed));
   console.log(
     `seed ${seed}: ${report.kills} kills, ${report.accepted} accepted at ${report.perSecond.toFixed(0)}/s, ${report.lost.length} lost, ${report.damaged.length} damaged, ${report.duplicates} delivered twice`,
   );

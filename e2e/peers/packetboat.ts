@@ -43,10 +43,12 @@ export class Packetboat implements AsyncDisposable {
   readonly manifests: string;
   readonly data: string;
   readonly offset: number;
+  readonly #environment: Readonly<Record<string, string>>;
   #child: ChildProcess | undefined;
   output = "";
 
-  private constructor(directory: string, offset: number, data: string) {
+  private constructor(directory: string, offset: number, data: string, environment: Readonly<Record<string, string>>) {
+    this.#environment = environment;
     this.directory = directory;
     this.manifests = join(directory, "manifests");
     this.data = data;
@@ -54,9 +56,13 @@ export class Packetboat implements AsyncDisposable {
   }
 
   /** `manifests`: file name → YAML; `data`: a data folder of the caller's. Resolves when it is ready. */
-  static async start(manifests: Readonly<Record<string, string>>, data?: string): Promise<Packetboat> {
+  static async start(
+    manifests: Readonly<Record<string, string>>,
+    data?: string,
+    environment: Readonly<Record<string, string>> = {},
+  ): Promise<Packetboat> {
     const directory = mkdtempSync(join(tmpdir(), "packetboat-test-"));
-    const server = new Packetboat(directory, await freeOffset(), data ?? join(directory, "data"));
+    const server = new Packetboat(directory, await freeOffset(), data ?? join(directory, "data"), environment);
     mkdirSync(server.manifests);
     for (const [name, text] of Object.entries(manifests)) server.write(name, text);
     await server.run();
@@ -97,7 +103,7 @@ export class Packetboat implements AsyncDisposable {
         cwd: root,
         stdio: ["ignore", "pipe", "pipe"],
         // One compile cache for all of them, or each would make its own.
-        env: { NODE_COMPILE_CACHE: join(tmpdir(), "packetboat-compile-cache"), ...process.env },
+        env: { NODE_COMPILE_CACHE: join(tmpdir(), "packetboat-compile-cache"), ...process.env, ...this.#environment },
       },
     );
     this.#child = child;

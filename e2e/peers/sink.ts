@@ -15,6 +15,10 @@ export class Sink implements AsyncDisposable {
   readonly messages: Sunk[] = [];
   /** Connections so far: even a message that was refused later leaves a trace here. */
   connections = 0;
+  /** Every recipient gets a 4xx while this is true. */
+  refuses = false;
+  /** Told of each message before its 250. */
+  onMessage: (message: Sunk) => void = () => undefined;
   readonly #server: SMTPServer;
 
   private constructor() {
@@ -27,16 +31,22 @@ export class Sink implements AsyncDisposable {
         this.connections += 1;
         callback();
       },
+      onRcptTo: (_address, _session, callback) => {
+        if (!this.refuses) return callback();
+        callback(Object.assign(new Error("4.2.0 Not now"), { responseCode: 450 }));
+      },
       onData: (stream, session, callback) => {
         const chunks: Buffer[] = [];
         stream.on("data", (chunk: Buffer) => chunks.push(chunk));
         stream.on("end", () => {
           const { mailFrom, rcptTo } = session.envelope;
-          this.messages.push({
+          const message: Sunk = {
             from: mailFrom === false ? "" : mailFrom.address,
             to: rcptTo.map(({ address }) => address),
             content: Buffer.concat(chunks).toString("latin1"),
-          });
+          };
+          this.messages.push(message);
+          this.onMessage(message);
           callback();
         });
       },
