@@ -5,6 +5,7 @@
  * plumbing. Replaced here: the 100 ms wait before the greeting, the dispatch of commands (Session does it, with our replies), the data mode (content/
  * does it, without byte loops), the built-in certificate (never used), error events (never thrown). A socket that fails ends its session and nothing else.
  */
+import { randomBytes } from "node:crypto";
 import type net from "node:net";
 import { TLSSocket } from "node:tls";
 import { SMTPServer } from "smtp-server";
@@ -15,6 +16,7 @@ import { plainAddress } from "../policy/networks.ts";
 import type { Reply } from "../reply.ts";
 import type { Conversation, DataSink, Wire } from "../session/wire.ts";
 import { handshakeFacts } from "../tls/handshake.ts";
+import { parseProxyHeader } from "./proxy-header.ts";
 
 /** RFC 4954 §4.3: 12288 octets for AUTH lines; the session bounds the others. */
 const MAX_LINE_OCTETS = 12_288;
@@ -23,11 +25,18 @@ const MAX_LINE_OCTETS = 12_288;
 // oxlint-disable-next-line no-control-regex
 const control = /[\u0000-\u001f\u007f]/g;
 
+/** A session's name in the log: unique among all processes, cheaper than random octets for each. */
+const processId = randomBytes(5).toString("hex");
+let connectionsSeen = 0;
+
 export interface ProtocolOptions {
   readonly implicitTls: boolean;
   readonly converse: (wire: Wire) => Conversation;
   readonly contextFor: (servername: string | undefined) => SecureContext | undefined;
   readonly onHandshakeError: (error: Error) => void;
+  /** Whether this peer says in a PROXY header whom it speaks for. */
+  readonly speaksForOthers: (address: string) => boolean;
+  readonly onProxyError: (address: string, why: string) => void;
 }
 
 type Callback = (error?: Error | null) => void;
@@ -251,6 +260,50 @@ export class ProtocolServer extends SMTPServer {
     this.options.socketTimeout = settings.idleTimeoutMs;
     this.options.maxClients = settings.connections;
     this.options.requestCert = settings.asksCertificate;
+  }
+
+  /** The library's reader knows version 1 only, and looks for it octet by octet. */
+  override _expectsProxyHeader(socket: net.Socket): boolean {
+    return this.protocol.speaksForOthers(plainAddress(socket.remoteAddress ?? ""));
+  }
+
+  override _handleProxy(socket: net.Socket, callback: Parameters<SMTPServer["_handleProxy"]>[1]): void {
+    connectionsSeen += 1;
+    const options: NonNullable<Parameters<typeof callback>[1]> = {
+      id: `${processId}${connectionsSeen.toString(36).padStart(6, "0")}`,
+    };
+    if (!this._expectsProxyHeader(socket)) {
+      setImmediate(() => callback(null, options));
+      return;
+    }
+    const peer = plainAddress(socket.remoteAddress ?? "");
+    let octets = Buffer.alloc(0);
+    const end = (why: string | undefined): void => {
+      for (const event of ["readable", "end", "close"])
+        socket.removeListener(event, event === "readable" ? read : gone);
+      if (why === undefined) return callback(null, options);
+      this.protocol.onProxyError(peer, why);
+      socket.destroy();
+      callback(new Error(why));
+    };
+    const gone = (): void => end("ended before its PROXY header");
+    const read = (): void => {
+      for (let chunk = socket.read() as Buffer | null; chunk !== null; chunk = socket.read() as Buffer | null) {
+        octets = Buffer.concat([octets, chunk]);
+        const header = parseProxyHeader(octets);
+        if (header.kind === "more") continue;
+        if (header.kind === "bad") return end(header.why);
+        if (octets.length > header.length) socket.unshift(octets.subarray(header.length));
+        if (header.source !== undefined) {
+          options.remoteAddress = header.source.address;
+          options.remotePort = header.source.port;
+        }
+        return end(undefined);
+      }
+    };
+    socket.on("readable", read);
+    socket.on("end", gone);
+    socket.on("close", gone);
   }
 
   override connect(socket: net.Socket, options?: SMTPConnectionOptions | null): void {

@@ -9,7 +9,8 @@ import type { AddressInfo } from "node:net";
 import { PasswordVerifier } from "../auth/verifier.ts";
 import type { Listener, LiveConfig } from "../config/schema.ts";
 import type { Log } from "../observe/log.ts";
-import { tlsErrors } from "../observe/metrics.ts";
+import { rejected, tlsErrors } from "../observe/metrics.ts";
+import { isInNetworks } from "../policy/networks.ts";
 import type { Queue, QueuedMessage } from "../queue/queue.ts";
 import type { StandingOf } from "../route/resolve.ts";
 import { standingOf } from "../route/standing.ts";
@@ -189,6 +190,11 @@ class ShardListeners implements Inbound {
       onHandshakeError: (error) => {
         tlsErrors.inc({ direction: "inbound" });
         this.#options.log.info({ listener: listener.name, error: error.message }, "tls-failed");
+      },
+      speaksForOthers: (peer) => isInNetworks(settings.current.proxyProtocol ?? [], peer),
+      onProxyError: (peer, why) => {
+        rejected.inc({ listener: listener.name, stage: "connect", reason: "proxy-header", class: "permanent" });
+        this.#options.log.warn({ listener: listener.name, peer, why }, "proxy-header-refused");
       },
     });
     server.configure({
