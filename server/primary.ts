@@ -7,7 +7,9 @@
 import cluster, { type Worker } from "node:cluster";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
+import { startControl } from "./admin/control.ts";
 import { startAdmin } from "./admin/http.ts";
+import { Tools } from "./admin/tools.ts";
 import { packConfig } from "./config/packed.ts";
 import type { LiveConfig } from "./config/schema.ts";
 import { watchConfig } from "./config/watch.ts";
@@ -39,6 +41,8 @@ interface Shard {
 
 const STATUS_INTERVAL_MS = 1000;
 const SEMI_SPACE = "--max-semi-space-size";
+/** Storage that is well again is found within this; a shard that cannot start costs little. */
+const LONGEST_PAUSE_MS = 5000;
 const STARTING = "starting";
 
 /** Spools of shards that no longer exist, by the shard that takes them over. */
@@ -108,6 +112,7 @@ export async function runPrimary(options: ServerOptions, log: Log): Promise<void
         },
         add: (request: { key: string; amount: number; windowMs: number }) =>
           sharedState.add(request.key, request.amount, request.windowMs),
+        content: (piece: { token: string; data: string }) => tools.received(piece),
         "last-good": () => (config === undefined ? null : packConfig(config)),
         status: (status: ShardStatus) => {
           setStatus(shard, status);
@@ -127,8 +132,8 @@ export async function runPrimary(options: ServerOptions, log: Log): Promise<void
       }
       if (stopping) return;
       shard.failures = shard.wasReady ? 0 : shard.failures + 1;
-      // A shard that was killed is not one that cannot start: nobody waits half a minute for it.
-      const pauseMs = Math.min(signal === null ? 30_000 : 500, 50 * 2 ** Math.min(shard.failures, 10));
+      // A shard that was killed is not one that cannot start: nobody waits seconds for it.
+      const pauseMs = Math.min(signal === null ? LONGEST_PAUSE_MS : 500, 50 * 2 ** Math.min(shard.failures, 10));
       log.error({ shard: shard.index, code, signal, pauseMs }, "shard ended, starting it again");
       metrics.shardRestarts.inc();
       setTimeout(() => {
@@ -141,6 +146,16 @@ export async function runPrimary(options: ServerOptions, log: Log): Promise<void
     Promise.all(
       shards.flatMap((shard) => (shard.peer === undefined ? [] : [shard.peer.call<Answer>(method, value, timeoutMs)])),
     );
+
+  const summary = async (): Promise<QueueSummary> => addSummaries(await each<QueueSummary>("queue-summary", null));
+  const tools = new Tools({
+    shards: () => shards.flatMap(({ index, peer }) => (peer === undefined ? [] : [{ index, call: peer.call.bind(peer) }])),
+    shardCount: options.shards,
+    count: async () => {
+      const { messages } = await summary();
+      return messages.active + messages.deferred + messages.hold + messages.corrupt;
+    },
+  });
 
   const watch = watchConfig(
     options.config,
@@ -215,7 +230,7 @@ export async function runPrimary(options: ServerOptions, log: Log): Promise<void
               : { kind: pending.kind, message: pending.message, since: new Date(pending.sinceMs).toISOString() },
         };
       },
-      queueSummary: async () => addSummaries(await each<QueueSummary>("queue-summary", null)),
+      queueSummary: summary,
       queueMessage: async (id) =>
         (await each<QueuedMessage | null>("queue-get", { id })).find((message) => message !== null),
       queueList: async (limit, after) =>
@@ -223,6 +238,30 @@ export async function runPrimary(options: ServerOptions, log: Log): Promise<void
           .flat()
           .sort((a, b) => (a.id < b.id ? -1 : 1))
           .slice(0, limit),
+    },
+    log,
+  );
+  const control = await startControl(
+    options.data,
+    {
+      tools,
+      info: () => ({
+        hostname: config?.server.hostname ?? null,
+        shards: options.shards,
+        hash: config?.hash ?? null,
+        listeners: (config?.server.listeners ?? []).map(({ name, role, port }) => ({
+          name,
+          role,
+          port: port + options.portOffset,
+        })),
+      }),
+      summary,
+      verify: async (question) => {
+        if (config === undefined) throw new Error("no configuration yet");
+        // Policy, routing and DNS are loaded when somebody asks: the primary needs them for nothing else.
+        const { verifyLive } = await import("./admin/verify.ts");
+        return await verifyLive(config, question);
+      },
     },
     log,
   );
@@ -256,7 +295,7 @@ export async function runPrimary(options: ServerOptions, log: Log): Promise<void
         await ended;
       }),
     );
-    await admin.close();
+    await Promise.all([admin.close(), control.close()]);
     lock.release();
     log.info({}, "stopped");
     process.exit(0);

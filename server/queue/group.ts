@@ -196,7 +196,9 @@ export class GroupCommitter {
   }
 
   #throwIfCommon(error: unknown): void {
-    switch (troubleOf(error)) {
+    const trouble = troubleOf(error);
+    // A quota that is used up (EDQUOT) is an I/O error to SQLite; to those who wait it is a disk that is full.
+    switch (trouble === "storage" && this.#reserve.isOutOfSpace() ? "full" : trouble) {
       case "full":
         if (this.spool.db.isTransaction) this.spool.db.exec("ROLLBACK");
         this.#inTransaction = false;

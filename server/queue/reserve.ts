@@ -4,10 +4,12 @@
  * Deleting from a full disk needs space first: the log must grow, or be merged into the database file, which then grows. Without this a disk that
  * something else has filled would leave a queue that cannot even get rid of what it has delivered. Made again when there is room. Worker thread.
  */
-import { closeSync, ftruncateSync, openSync, rmSync, statfsSync, statSync, writeSync } from "node:fs";
+import { closeSync, fsyncSync, ftruncateSync, openSync, rmSync, statfsSync, statSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 
 const PIECE = Buffer.alloc(1_048_576);
+/** As much as a small message takes. */
+const PROBE_BYTES = 65_536;
 /** How often to look whether there is room again. */
 const RETRY_MS = 10_000;
 
@@ -48,6 +50,26 @@ export class Reserve {
       ftruncateSync(descriptor, this.#bytes);
     } finally {
       closeSync(descriptor);
+    }
+  }
+
+  /** Whether not even a few octets can be written beside the database for lack of space or quota. */
+  isOutOfSpace(): boolean {
+    const probe = `${this.#path}-probe`;
+    try {
+      const descriptor = openSync(probe, "w", 0o600);
+      try {
+        writeSync(descriptor, PIECE, 0, PROBE_BYTES);
+        fsyncSync(descriptor);
+      } finally {
+        closeSync(descriptor);
+      }
+      return false;
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      return code === "ENOSPC" || code === "EDQUOT";
+    } finally {
+      rmSync(probe, { force: true });
     }
   }
 

@@ -1,0 +1,92 @@
+/**
+ * The order of system calls: under strace, no 250 to a message leaves before the log that holds the message has been synced.
+ *
+ * A server with one shard is traced while it takes mail; the trace must show, for each id in a 250 written to a client, a write to the queue's log with the
+ * id in it, then a sync of the log that has returned, then the reply. Prints syncs a message, alone and under load. Needs strace and the right to trace.
+ */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { until } from "../peers/ports.ts";
+import { ServerAlone } from "../peers/server.ts";
+import { MarkedLoad } from "./load.ts";
+
+export interface SyscallReport {
+  readonly messages: number;
+  readonly syncs: number;
+  /** Ids answered 250 that no sync stands before. */
+  readonly early: readonly string[];
+}
+
+interface Step {
+  readonly kind: "written" | "synced" | "answered";
+  readonly text: string;
+}
+
+/** `sessions` at once for `ms` milliseconds. */
+export async function syscallTest(sessions: number, ms: number): Promise<SyscallReport> {
+  await using server = await ServerAlone.start(1);
+  const folder = mkdtempSync(join(tmpdir(), "packetboat-syscalls-"));
+  const file = join(folder, "trace");
+  const filters = ["-e", "trace=pwrite64,fsync,fdatasync,write,writev,sendto,sendmsg", "-s", "5000"];
+  const tracer = spawn(
+    "/usr/bin/strace",
+    ["-f", "-y", "-qq", "-o", file, ...filters, "-p", String(server.shards()[0])],
+    {
+      stdio: ["ignore", "ignore", "pipe"],
+    },
+  );
+  try {
+    // Attached to every thread once the log's own writes show up.
+    await until("strace to be attached", 10_000, () => traced(server.shards()[0] ?? 0));
+    const load = new MarkedLoad({ port: server.mx, recipient: "alice@example.org", sessions });
+    await sleep(ms);
+    await load.stop();
+    const ended = once(tracer, "exit");
+    tracer.kill("SIGINT");
+    await ended;
+    return judge(readFileSync(file, "latin1"));
+  } finally {
+    tracer.kill("SIGKILL");
+    rmSync(folder, { recursive: true });
+  }
+}
+
+const traced = (pid: number): boolean => !/^TracerPid:\s+0$/m.test(readFileSync(`/proc/${pid}/status`, "latin1"));
+
+/** Lines of strace in the order of events: a call that was interrupted counts as written when it began, as synced when it returned. */
+function stepsOf(trace: string): Step[] {
+  const steps: Step[] = [];
+  const syncing = new Set<string>();
+  for (const line of trace.split("\n")) {
+    const [, thread = "", rest = ""] = /^(\d+) +(.*)$/.exec(line) ?? [];
+    if (/^(?:fsync|fdatasync)\(\d+<[^>]*-wal>/.test(rest)) {
+      if (rest.endsWith("<unfinished ...>")) syncing.add(thread);
+      else if (rest.endsWith(" = 0")) steps.push({ kind: "synced", text: "" });
+    } else if (/^<\.\.\. (?:fsync|fdatasync) resumed>/.test(rest) && syncing.delete(thread)) {
+      if (rest.endsWith(" = 0")) steps.push({ kind: "synced", text: "" });
+    } else if (/^pwrite64\(\d+<[^>]*-wal>/.test(rest)) steps.push({ kind: "written", text: rest });
+    else if (/^(?:write|writev|sendto|sendmsg)\(\d+<(?:TCP|socket)/.test(rest) && rest.includes("Ok: queued as "))
+      steps.push({ kind: "answered", text: rest });
+  }
+  return steps;
+}
+
+export function judge(trace: string): SyscallReport {
+  const steps = stepsOf(trace);
+  const early: string[] = [];
+  let messages = 0;
+  for (const [at, { kind, text }] of steps.entries()) {
+    if (kind !== "answered") continue;
+    for (const [, id = ""] of text.matchAll(/queued as ([0-9A-Za-z]+)/g)) {
+      messages += 1;
+      const written = steps.findIndex((step) => step.kind === "written" && step.text.includes(id));
+      const synced = written < 0 ? -1 : steps.findIndex((step, place) => place > written && step.kind === "synced");
+      if (synced < 0 || synced > at) early.push(id);
+    }
+  }
+  return { messages, syncs: steps.filter(({ kind }) => kind === "synced").length, early };
+}
