@@ -1,5 +1,6 @@
 /** MailServer: a fleet of MTA pods, what main.cf and master.cf are to Postfix. */
 import { z } from "zod";
+import { authentication } from "./authentication.ts";
 import {
   address,
   define,
@@ -20,6 +21,7 @@ import {
   stringMap,
   withRules,
   matching,
+  sourceAddresses,
 } from "./schema.ts";
 
 const listener = withRules(
@@ -47,6 +49,20 @@ const listener = withRules(
       })
       .optional()
       .meta({ description: "Transport security of this listener." }),
+    proxyProtocol: z
+      .strictObject({
+        trustedCIDRs: list(network, 32, 1).meta({
+          description: "Networks of the load balancers whose connections begin with a PROXY header, version 1 or 2.",
+        }),
+      })
+      .optional()
+      .meta({
+        description: "Learn client addresses from a load balancer. A header from anybody else is not believed.",
+      }),
+    authenticatedHeader: z
+      .boolean()
+      .optional()
+      .meta({ description: "Name the authenticated user in the Received field. Absent: false." }),
   }),
   [
     {
@@ -263,6 +279,10 @@ export const mailServerSpec = z.strictObject({
     })
     .prefault({})
     .meta({ description: "Checks of every session." }),
+  authentication: authentication.prefault({}).meta({
+    ...authentication.meta(),
+    description: "Who may log in on Submission listeners. Back ends are asked in order until one says yes.",
+  }),
   addresses: z
     .strictObject({
       recipientDelimiters: z
@@ -294,10 +314,20 @@ export const mailServerSpec = z.strictObject({
       delayWarning: duration
         .default("0")
         .meta({ description: "Age at which the sender is told of a delay; 0: never." }),
+      confirmDelayCleared: z
+        .boolean()
+        .default(false)
+        .meta({ description: "Who was told of a delay is also told when the message was delivered after all." }),
       softBounce: z
         .boolean()
         .default(false)
         .meta({ description: "Turn every permanent failure into a temporary one: a net for debugging." }),
+      notify: setOf(list(z.enum(["Bounce", "DoubleBounce", "Delay"]), 3))
+        .default(["DoubleBounce"])
+        .meta({
+          description:
+            "What the postmaster hears of: Bounce and Delay copy reports to senders, with the header of the message; DoubleBounce: mail without a sender that failed.",
+        }),
     })
     .prefault({})
     .meta({ description: "Retries and lifetimes." }),
@@ -317,7 +347,12 @@ export const mailServerSpec = z.strictObject({
       addressPreference: z
         .enum(["Any", "IPv4", "IPv6"])
         .default("Any")
-        .meta({ description: "Which family to try first." }),
+        .meta({ description: "Which family to try first. Any takes both in turn." }),
+      sourceAddresses: sourceAddresses.default([]).meta({
+        ...sourceAddresses.meta(),
+        description:
+          "Addresses to send from, one of each family at most; the pod must have them (host network, or a second interface). Empty: the system chooses.",
+      }),
       tls: z
         .strictObject({
           default: z.enum(defaultTlsLevels).default("May").meta({
@@ -355,10 +390,18 @@ export const mailServerSpec = z.strictObject({
         .prefault({})
         .meta({ description: "Parallel deliveries." }),
       port: described(port, "Port of mail exchangers; 25 in the world.").default(25),
-      allowPrivateNextHops: z
-        .boolean()
-        .default(false)
-        .meta({ description: "Also connect to loopback, link-local and private addresses that public DNS names." }),
+      allowPrivateNextHops: z.boolean().default(false).meta({
+        description:
+          "Also connect to loopback, link-local, private and cluster addresses that public DNS names. For tests; better name the networks in allowedNetworks.",
+      }),
+      allowedNetworks: list(network, 256).default([]).meta({
+        description:
+          "Networks that mail exchangers found in DNS may lie in, though they are private. A host that a Route, relayHost or delivery names is always allowed.",
+      }),
+      deniedNetworks: list(network, 256).default([]).meta({
+        description:
+          "Networks that mail exchangers found in DNS must not lie in, though they are public: pod and Service ranges of a cluster with public addresses. Wins over allowedNetworks.",
+      }),
     })
     .prefault({})
     .meta({ description: "Mail that leaves." }),

@@ -1,6 +1,6 @@
 /** RelayClientCert: a client that may relay because of the certificate it shows; Postfix's relay_clientcerts. */
 import { z } from "zod";
-import { addressOrDomain, define, described, list, objectName, reference, type Resource, withRules } from "./schema.ts";
+import { address, addressOrDomain, define, described, list, objectName, reference, type Resource, withRules } from "./schema.ts";
 import { fingerprint } from "./tls-policy.ts";
 
 const INSTANT =
@@ -46,6 +46,11 @@ export const relayClientCertSpec = withRules(
       })
       .prefault({})
       .meta({ description: "What it may relay." }),
+    authenticatesAs: address.optional().meta({
+      ...address.meta(),
+      description:
+        "Address of a Mailbox that AUTH EXTERNAL with this certificate logs in as, on Submission listeners that ask for certificates.",
+    }),
     expires: instant.optional().meta({ description: "Instant after which it lets nobody in (RFC 3339)." }),
   }),
   [

@@ -12,6 +12,7 @@ import {
   port,
   reference,
   type Resource,
+  sourceAddresses,
   matching,
   SPACE,
   withRules,
@@ -53,9 +54,40 @@ export const routeSpec = withRules(
       .prefault({})
       .meta({ description: "Client certificate; what TLS is required says a TLSPolicy." }),
     shaping: z
-      .strictObject({ connections: z.int().min(1).max(1000).optional().meta({ description: "Parallel connections." }) })
+      .strictObject({
+        connections: z
+          .int()
+          .min(1)
+          .max(1000)
+          .optional()
+          .meta({ description: "Parallel connections of each pod. Its shards share them, at least one each." }),
+        messagesPerConnection: z
+          .int()
+          .min(1)
+          .max(10_000)
+          .optional()
+          .meta({ description: "Messages after which a connection is closed; absent: 100." }),
+        rate: z
+          .string()
+          .max(16)
+          .regex(
+            ...matching(
+              /^[1-9][0-9]{0,6}\/[smhd]$/,
+              "must be messages per second, minute, hour or day, such as 10/s, 600/m, 5000/h or 20000/d",
+            ),
+          )
+          .optional()
+          .meta({
+            description:
+              "Messages to one next hop in a time, such as 600/m, of each pod. Its shards share it in equal parts. Bounces are exempt; more waits.",
+          }),
+      })
       .prefault({})
       .meta({ description: "How hard to push." }),
+    sourceAddresses: sourceAddresses.default([]).meta({
+      ...sourceAddresses.meta(),
+      description: "Addresses to send from, one of each family at most; empty: those of the MailServer.",
+    }),
     error: errorReply.optional().meta({ ...errorReply.meta(), description: "The reply, for transport Error." }),
   }),
   [
@@ -80,12 +112,20 @@ export const routeSpec = withRules(
       holds: (value) => value.credentialsSecretName === undefined || value.transport === "SMTP",
     },
     {
-      cel: "(!has(self.tls.clientCertificateSecretName) && !has(self.shaping.connections)) || self.transport == 'SMTP' || self.transport == 'LMTP'",
-      message: "tls.clientCertificateSecretName and shaping.connections are for transport SMTP and LMTP only",
+      cel: "(!has(self.tls.clientCertificateSecretName) && !has(self.shaping.connections) && !has(self.shaping.messagesPerConnection) && !has(self.shaping.rate)) || self.transport == 'SMTP' || self.transport == 'LMTP'",
+      message: "tls.clientCertificateSecretName and shaping are for transport SMTP and LMTP only",
       holds: (value) =>
-        (value.tls.clientCertificateSecretName === undefined && value.shaping.connections === undefined) ||
+        (value.tls.clientCertificateSecretName === undefined &&
+          value.shaping.connections === undefined &&
+          value.shaping.messagesPerConnection === undefined &&
+          value.shaping.rate === undefined) ||
         value.transport === "SMTP" ||
         value.transport === "LMTP",
+    },
+    {
+      cel: "size(self.sourceAddresses) == 0 || self.transport == 'SMTP' || self.transport == 'LMTP'",
+      message: "sourceAddresses is for transport SMTP and LMTP only",
+      holds: (value) => value.sourceAddresses.length === 0 || value.transport === "SMTP" || value.transport === "LMTP",
     },
     {
       cel: "self.transport != 'LMTP' || !has(self.nextHop) || (!self.nextHop.implicitTLS && !self.nextHop.lookupMX)",

@@ -182,6 +182,26 @@ export const stringMap = (maxEntries: number): z.ZodRecord<z.ZodString, z.ZodStr
 export const list = <S extends z.ZodType>(item: S, maxItems: number, minItems = 0): z.ZodArray<S> =>
   z.array(item).min(minItems).max(maxItems);
 
+/** Addresses to send from: at most one of each family. */
+export const sourceAddresses = withRules(
+  list(
+    z
+      .string()
+      .min(2)
+      .max(45)
+      .regex(...matching(/^[0-9A-Fa-f:.]+$/, "must be an IP address")),
+    2,
+  ),
+  [
+    {
+      cel: "size(self) < 2 || self[0].contains(':') != self[1].contains(':')",
+      message: "sourceAddresses takes one IPv4 and one IPv6 address",
+      holds: ([first, second]) =>
+        first === undefined || second === undefined || first.includes(":") !== second.includes(":"),
+    },
+  ],
+);
+
 function distinct<S extends z.ZodType>(
   schema: S,
   keyOf: (item: unknown) => unknown,

@@ -1,5 +1,5 @@
 /**
- * A real Dovecot for delivery tests: LMTP on a loopback port, one maildir a user, its own directories, ended by its pid.
+ * A real Dovecot for delivery tests: LMTP on a loopback port and on a socket, one maildir a user, its own directories, ended by its pid.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -33,10 +33,10 @@ export class Dovecot implements AsyncDisposable {
     this.#process = process;
   }
 
-  /** `users`: full addresses that exist; everybody else gets 550 5.1.1 from LMTP. */
+  /** `users`: full addresses that exist; everybody else gets 550 5.1.1 from LMTP. `mostMessages`: of one user; more gets 552 after the dot. */
   static async start(
     users: readonly string[],
-    at: { readonly address?: string; readonly port?: number } = {},
+    at: { readonly address?: string; readonly port?: number; readonly mostMessages?: number } = {},
   ): Promise<Dovecot> {
     const directory = mkdtempSync(join(tmpdir(), "packetboat-dovecot-"));
     chmodSync(directory, 0o755); // Dovecot's auth process reads the list of users as its own user
@@ -53,6 +53,15 @@ export class Dovecot implements AsyncDisposable {
     mkdirSync(join(directory, "mail"), { mode: 0o777 });
     chownSync(join(directory, "mail"), uid, gid);
     writeFileSync(join(directory, "users"), users.map((user) => `${user}:{PLAIN}unused::::::\n`).join(""));
+    const quota =
+      at.mostMessages === undefined
+        ? ""
+        : `mail_plugins = quota
+plugin {
+  quota = count:User quota
+  quota_vsizes = yes
+  quota_rule = *:messages=${at.mostMessages}
+}`;
     writeFileSync(
       join(directory, "dovecot.conf"),
       `base_dir = ${directory}/run
@@ -78,7 +87,11 @@ service lmtp {
     address = ${address}
     port = ${port}
   }
+  unix_listener ${directory}/lmtp.sock {
+    mode = 0666
+  }
 }
+${quota}
 service stats {
   client_limit = 1000
 }
@@ -93,6 +106,10 @@ service stats {
       );
     });
     return new Dovecot(port, directory, child);
+  }
+
+  get socket(): string {
+    return join(this.directory, "lmtp.sock");
   }
 
   /** The delivered messages of a user, whole. */

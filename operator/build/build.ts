@@ -75,6 +75,7 @@ export function buildDesired(world: World): Desired {
       tables,
       secrets: {
         passwords: record(secrets.passwords),
+        scramVerifiers: record(secrets.scramVerifiers),
         credentials: record(secrets.credentials),
         certificates: record(secrets.certificates),
         authorities: record(secrets.authorities),

@@ -4,6 +4,7 @@
  * Stands in build/, used by domains and addresses. Where the Secret of a next hop is missing the object says so and the reference stays: a server without the
  * credentials defers the mail concerned, it neither bounces it nor sends it another way.
  */
+import { isIP } from "node:net";
 import type { Delivery } from "../../server/config/schema.ts";
 import type { Context } from "./context.ts";
 import { secretKey } from "./references.ts";
@@ -26,6 +27,19 @@ export function credentialsKey(
   if (refusal !== undefined)
     findings.refuse(objectKey(object), refusal.reason, `${refusal.message} Until then the mail that needs it waits.`);
   return key;
+}
+
+/** Addresses to send from, as the server compares them. One that cannot be read is left out and said. */
+export function sourceAddresses(object: MailObject, written: readonly string[], { findings }: Context): string[] {
+  return written.flatMap((text) => {
+    if (isIP(text) !== 0) return [text.toLowerCase()];
+    findings.refuse(
+      objectKey(object),
+      "Invalid",
+      `"${text}" in sourceAddresses is not an IP address; correct it. Until then the system chooses one.`,
+    );
+    return [];
+  });
 }
 
 export function deliveryOf(spec: Spec, object: MailDomain | Mailbox, context: Context): Delivery {

@@ -25,7 +25,7 @@ const usualNames: ReadonlyMap<number, string> = new Map([
 export function serviceListeners({ spec }: Pick<MailServer, "spec">): ServiceListener[] {
   const ports = containerPorts(spec.listeners.map(({ port }) => port));
   const taken = new Set(["admin", ...spec.listeners.flatMap(({ port }) => usualNames.get(port) ?? [])]);
-  return spec.listeners.map(({ name, role, port, tls }, index) => {
+  return spec.listeners.map(({ name, role, port, tls, authenticatedHeader }, index) => {
     const containerPort = ports[index] ?? port;
     const usual = usualNames.get(port);
     // RFC 6335: a letter at least, no two hyphens in a row; what is not such a name, or is taken, becomes one made of the number.
@@ -45,6 +45,7 @@ export function serviceListeners({ spec }: Pick<MailServer, "spec">): ServiceLis
           clientCertificates: tls?.clientCertificates ?? (role === "MX" ? "Ask" : "Ignore"),
           receivedHeader: tls?.receivedHeader ?? true,
         },
+        ...(authenticatedHeader === undefined ? {} : { authenticatedHeader }),
       },
     };
   });

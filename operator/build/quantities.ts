@@ -1,7 +1,7 @@
 /**
  * Quantities: `5m` and `50Mi` as people write them → the whole numbers that the rendered configuration holds.
  *
- * Stands in build/, pure. Durations as `1h30m`, `500ms`, `5d`; sizes as Kubernetes quantities. The schema of the custom resources has
+ * Stands in build/, pure. Durations as `1h30m`, `500ms`, `5d`; sizes as Kubernetes quantities; rates as `600/m`. The schema of the custom resources has
  * refused everything else before: what cannot be read here is a bug and throws. Beyond what a number can mean, both stop at the largest one.
  */
 
@@ -36,6 +36,13 @@ export function durationMs(text: string): number {
   for (const [, number, unit] of text.matchAll(/([0-9]+)(ms|[smhdw])/g))
     total += Number(number) * (durationUnits[unit ?? ""] ?? 0);
   return Math.min(total, MAX_MS);
+}
+
+/** `600/m`: messages in a second, minute, hour or day. */
+export function messageRate(text: string): { readonly messages: number; readonly perMs: number } {
+  const match = /^([1-9][0-9]{0,6})\/([smhd])$/.exec(text);
+  if (match === null) throw new TypeError("not a rate that the schema lets through");
+  return { messages: Number(match[1]), perMs: durationUnits[match[2] ?? "s"] ?? 1000 };
 }
 
 export function sizeBytes(text: string | number): number {

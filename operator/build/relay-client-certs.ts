@@ -9,6 +9,7 @@ import { normaliseFingerprint, readCertificate } from "./certificates.ts";
 import { Claims, conflictMessage, olderFirst } from "./claims.ts";
 import { type Context, letIn } from "./context.ts";
 import { permittedAddresses } from "./addresses.ts";
+import { tableAddress } from "./keys.ts";
 import { secretKey } from "./references.ts";
 import { nameKey, objectKey, type RelayClientCert } from "./world.ts";
 
@@ -48,6 +49,19 @@ function recognised(object: RelayClientCert, { findings, secrets }: Context): Re
   return { keys: [...keys].sort(), expiresMs: ends };
 }
 
+/** The mailbox it logs in as. Whether there is such a Mailbox the server sees at every login. */
+function authenticatesAs(object: RelayClientCert, { findings }: Context): string | undefined {
+  const written = object.spec.authenticatesAs;
+  const user = written === undefined ? undefined : tableAddress(written);
+  if (written === undefined || (user !== undefined && !user.startsWith("@"))) return user;
+  findings.refuse(
+    objectKey(object),
+    "Invalid",
+    `"${written}" in spec.authenticatesAs is not an address; correct it. Until then this certificate logs in as nobody.`,
+  );
+  return undefined;
+}
+
 export interface RelayClientCertTable {
   readonly entries: Map<string, RelayClientCertEntry>;
   /** The next instant at which a build of the same objects would differ. */
@@ -79,6 +93,7 @@ export function buildRelayClientCerts(context: Context): RelayClientCertTable {
     const recipients = permittedAddresses(object, object.spec.allow.recipients, "spec.allow.recipients", context);
     // An empty list means "any": where every written address was wrong, nobody may use it rather than everybody.
     if (senders === undefined || recipients === undefined) continue;
+    const user = authenticatesAs(object, context);
     for (const fingerprint of keys) {
       const winner = claims.claim(fingerprint, object);
       if (winner !== undefined) findings.refuse(key, "Conflict", conflictMessage(`Fingerprint ${fingerprint}`, winner));
@@ -88,6 +103,7 @@ export function buildRelayClientCerts(context: Context): RelayClientCertTable {
           senders,
           recipients,
           ...(expires === undefined ? {} : { expires }),
+          ...(user === undefined ? {} : { authenticatesAs: user }),
         });
     }
   }

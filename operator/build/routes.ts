@@ -7,8 +7,9 @@
 import type { Delivery, RouteEntry } from "../../server/config/schema.ts";
 import { Claims, conflictMessage, olderFirst } from "./claims.ts";
 import { type Context, letIn } from "./context.ts";
-import { credentialsKey, notConfigured } from "./deliveries.ts";
+import { credentialsKey, notConfigured, sourceAddresses } from "./deliveries.ts";
 import { tableAddress, tableDomain } from "./keys.ts";
+import { messageRate } from "./quantities.ts";
 import { secretKey } from "./references.ts";
 import { objectKey, type Route } from "./world.ts";
 
@@ -68,11 +69,16 @@ function entryOf(route: Route, context: Context): RouteEntry {
         `The certificate in Secret ${clientCertificate} expired at ${new Date(read.facts.notAfterMs).toISOString()}; renew it.`,
       );
   }
-  const { connections } = spec.shaping;
+  const { connections, messagesPerConnection } = spec.shaping;
+  const rate = spec.shaping.rate === undefined ? undefined : messageRate(spec.shaping.rate);
+  const sources = sourceAddresses(route, spec.sourceAddresses, context);
   return {
     delivery,
+    ...(sources.length === 0 ? {} : { sourceAddresses: sources }),
     ...(clientCertificate === undefined ? {} : { tls: { clientCertificate } }),
     ...(connections === undefined ? {} : { connections }),
+    ...(messagesPerConnection === undefined ? {} : { messagesPerConnection }),
+    ...(rate === undefined ? {} : { rate }),
   };
 }
 

@@ -26,6 +26,7 @@ export class SecretTables {
   readonly credentials = new Map<string, Credentials>();
   readonly authorities = new Map<string, string>();
   readonly passwords = new Map<string, string>();
+  readonly scramVerifiers = new Map<string, string>();
 
   constructor(world: World) {
     this.#world = world;

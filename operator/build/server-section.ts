@@ -7,8 +7,9 @@
 import type { AccessRule, AddressEntry, Outbound, ServerSection } from "../../server/config/schema.ts";
 import { CONFIG_VERSION } from "../../server/config/schema.ts";
 import { networkKey } from "./access-rules.ts";
+import { authenticationOf } from "./authentication.ts";
 import type { Context } from "./context.ts";
-import { credentialsKey } from "./deliveries.ts";
+import { credentialsKey, sourceAddresses } from "./deliveries.ts";
 import { destinationAddress, domainOf, tableDomain } from "./keys.ts";
 import { serviceListeners } from "./listeners.ts";
 import { MAX_SERVER_NAME } from "./names.ts";
@@ -124,6 +125,18 @@ function outboundOf(context: Context, hostname: string): Outbound {
       `"${text}" in spec.outbound.dns.resolvers is not an IP address with or without a port; correct it.`,
     ),
   );
+  const networks = (field: "allowedNetworks" | "deniedNetworks"): string[] =>
+    [
+      ...new Set(
+        usable(outbound[field], networkKey, (text) =>
+          findings.refuse(
+            key,
+            "Invalid",
+            `"${text}" in spec.outbound.${field} is not a network; write its address and length, such as 192.0.2.0/24.`,
+          ),
+        ),
+      ),
+    ].sort();
   const level = outbound.tls.default;
   if (level === "DANE" || level === "DANEOnly") {
     findings.refuse(
@@ -152,6 +165,9 @@ function outboundOf(context: Context, hostname: string): Outbound {
     concurrency: outbound.concurrency.total,
     smtpPort: outbound.port,
     allowPrivateNextHops: outbound.allowPrivateNextHops,
+    allowedNetworks: networks("allowedNetworks"),
+    deniedNetworks: networks("deniedNetworks"),
+    sourceAddresses: sourceAddresses(server, outbound.sourceAddresses, context),
   };
 }
 
@@ -190,7 +206,17 @@ export function serverSection(
     version: CONFIG_VERSION,
     name: nameKey(server),
     hostname: name,
-    listeners: serviceListeners(server).map(({ listener }) => listener),
+    listeners: serviceListeners(server).map(({ listener }, place) => {
+      const proxies = spec.listeners[place]?.proxyProtocol?.trustedCIDRs;
+      if (proxies === undefined) return listener;
+      const path = `spec.listeners[${place}].proxyProtocol.trustedCIDRs`;
+      const networks = usable(
+        proxies,
+        networkKey,
+        invalid(path, "is not a network; write its address and length, such as 192.0.2.0/24."),
+      );
+      return { ...listener, proxyProtocol: networks.sort() };
+    }),
     tls: { profile: spec.tls.profile, sessionTimeoutMs: durationMs(spec.tls.sessionTimeout) },
     trustedNetworks: [
       ...new Set(
@@ -217,13 +243,16 @@ export function serverSection(
       lifetimeMs: durationMs(queue.lifetime),
       bounceLifetimeMs: durationMs(queue.bounceLifetime),
       delayWarningMs: durationMs(queue.delayWarning),
+      confirmDelayCleared: queue.confirmDelayCleared,
       softBounce: queue.softBounce,
+      notify: [...queue.notify].sort(),
       minFreeBytes: sizeBytes(limits.minFree),
     },
     outbound: outboundOf(context, name),
     recipientDelimiters: spec.addresses.recipientDelimiters,
     postmaster: postmaster.length > 0 ? [...new Set(postmaster)] : defaultPostmaster(parts.addresses),
     strictEnvelopes: spec.restrictions.strictEnvelopes,
+    authentication: authenticationOf(context),
     accessRules: parts.accessRules,
   };
 }

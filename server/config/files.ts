@@ -35,6 +35,7 @@ const emptyTables = (): TableSlice => ({
 });
 const emptySecrets = (): SecretSlice => ({
   passwords: {},
+  scramVerifiers: {},
   credentials: {},
   certificates: {},
   authorities: {},
@@ -65,7 +66,7 @@ export function renderFiles(config: RenderedConfig): Map<string, string> {
   const tables = Array.from({ length: config.slices }, emptyTables);
   const secrets = Array.from({ length: config.slices }, emptySecrets);
   cut(config.tables, ["domains", "addresses", "routes", "senderRoutes", "tlsPolicies", "relayClientCerts"], tables);
-  cut(config.secrets, ["passwords", "credentials", "certificates", "authorities"], secrets);
+  cut(config.secrets, ["passwords", "scramVerifiers", "credentials", "certificates", "authorities"], secrets);
   secrets[0]?.serverCertificates.push(...config.secrets.serverCertificates);
 
   const files = new Map<string, string>([["server.json", canonicalJson(serverSectionSchema.parse(config.server))]]);

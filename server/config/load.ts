@@ -136,6 +136,7 @@ function assemble(hash: string, texts: ReadonlyMap<string, string>): LiveConfig 
     tlsPolicies: merged(tables.map((slice) => slice.tlsPolicies)),
     relayClientCerts: merged(tables.map((slice) => slice.relayClientCerts)),
     passwords: merged(secrets.map((slice) => slice.passwords)),
+    scramVerifiers: merged(secrets.map((slice) => slice.scramVerifiers)),
     credentials: merged(secrets.map((slice) => slice.credentials)),
     certificates: merged(secrets.map((slice) => slice.certificates)),
     authorities: merged(secrets.map((slice) => slice.authorities)),

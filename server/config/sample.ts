@@ -46,7 +46,9 @@ export function aRenderedConfig(server: Partial<ServerSection> = {}): RenderedCo
         lifetimeMs: 432_000_000,
         bounceLifetimeMs: 432_000_000,
         delayWarningMs: 0,
+        confirmDelayCleared: false,
         softBounce: false,
+        notify: ["DoubleBounce"],
         minFreeBytes: 0,
       },
       outbound: {
@@ -58,10 +60,19 @@ export function aRenderedConfig(server: Partial<ServerSection> = {}): RenderedCo
         concurrency: 200,
         smtpPort: 25,
         allowPrivateNextHops: false,
+        allowedNetworks: [],
+        deniedNetworks: [],
+        sourceAddresses: [],
       },
       recipientDelimiters: "+",
       postmaster: ["alice@example.org"],
       strictEnvelopes: false,
+      authentication: {
+        mechanisms: ["PLAIN", "LOGIN", "EXTERNAL"],
+        mailboxes: true,
+        saltKey: "0".repeat(64),
+        failures: { perClient: 0, perUser: 0, windowMs: 600_000 },
+      },
       accessRules: [],
       ...server,
     },
@@ -84,6 +95,6 @@ export function aRenderedConfig(server: Partial<ServerSection> = {}): RenderedCo
       tlsPolicies: {},
       relayClientCerts: {},
     },
-    secrets: { passwords: {}, credentials: {}, certificates: {}, authorities: {}, serverCertificates: [] },
+    secrets: { passwords: {}, scramVerifiers: {}, credentials: {}, certificates: {}, authorities: {}, serverCertificates: [] },
   };
 }

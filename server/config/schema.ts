@@ -37,6 +37,10 @@ export const listenerSchema = z.strictObject({
     /** Put TLS version, cipher and client certificate into the Received field. */
     receivedHeader: z.boolean(),
   }),
+  /** CIDR blocks whose connections begin with a PROXY header; nobody else's is read. */
+  proxyProtocol: z.array(z.string().max(64)).optional(),
+  /** Name the authenticated user in the Received field; absent: no. */
+  authenticatedHeader: z.boolean().optional(),
 });
 
 export const limitsSchema = z.strictObject({
@@ -57,7 +61,11 @@ export const queueSchema = z.strictObject({
   bounceLifetimeMs: milliseconds,
   /** 0: no delay warnings. */
   delayWarningMs: milliseconds,
+  /** Who was warned hears when it was delivered after all. */
+  confirmDelayCleared: z.boolean(),
   softBounce: z.boolean(),
+  /** What postmasters get copies of. */
+  notify: z.array(z.enum(["Bounce", "DoubleBounce", "Delay"])),
   /** Free bytes below which new mail gets 452 4.3.1. */
   minFreeBytes: bytes,
 });
@@ -81,6 +89,11 @@ export const outboundSchema = z.strictObject({
   smtpPort: port,
   /** Next hops found in public DNS that must never be dialled unless this says so (loopback, link-local, private). */
   allowPrivateNextHops: z.boolean(),
+  /** CIDR blocks that such next hops may lie in although they are not public; and those they must not, although they are. The second wins. */
+  allowedNetworks: z.array(z.string().max(64)),
+  deniedNetworks: z.array(z.string().max(64)),
+  /** Local addresses to bind, at most one of each family; without one of a family, the system chooses. */
+  sourceAddresses: z.array(z.string().max(45)).max(2),
 });
 
 export const deliverySchema = z.discriminatedUnion("kind", [
@@ -146,6 +159,11 @@ export const routeEntrySchema = z.strictObject({
   tls: z.strictObject({ clientCertificate: z.string().optional() }).optional(),
   /** Parallel connections to this destination; absent: outbound.destinationConcurrency. */
   connections: z.int().min(1).optional(),
+  messagesPerConnection: z.int().min(1).optional(),
+  /** Messages to this destination in a time, from one pod. */
+  rate: z.strictObject({ messages: z.int().min(1), perMs: z.int().min(1) }).optional(),
+  /** Absent: those of `outbound`. */
+  sourceAddresses: z.array(z.string().max(45)).max(2).optional(),
 });
 
 /** Key: `domain`, `.domain` (its children) or `[host]:port` of a next hop. */
@@ -169,6 +187,8 @@ export const relayClientCertEntrySchema = z.strictObject({
   recipients: z.array(address),
   /** ISO 8601 instant. */
   expires: z.string().optional(),
+  /** The mailbox that AUTH EXTERNAL with this certificate logs in as. */
+  authenticatesAs: address.optional(),
 });
 
 export const accessRuleSchema = z.strictObject({
@@ -191,6 +211,62 @@ export const accessRuleSchema = z.strictObject({
   ]),
 });
 
+export const mechanism = z.enum([
+  "PLAIN",
+  "LOGIN",
+  "SCRAM-SHA-256",
+  "SCRAM-SHA-1",
+  "CRAM-MD5",
+  "EXTERNAL",
+  "OAUTHBEARER",
+  "XOAUTH2",
+  "GSSAPI",
+]);
+
+/** Who may log in: back ends in the order in which they are asked, and what failures lead to. */
+export const authenticationSchema = z.strictObject({
+  /** Mechanisms to offer where a back end can serve them. */
+  mechanisms: z.array(mechanism).max(16),
+  /** Put behind a login name without `@`. */
+  defaultDomain: domain.optional(),
+  /** Passwords of the tables. */
+  mailboxes: z.boolean(),
+  /** Hex; makes the salts that strangers are shown for users that do not exist look like those of users that do. Not a secret. */
+  saltKey: z.string().regex(/^[0-9a-f]{64}$/),
+  ldap: z
+    .strictObject({
+      urls: z.array(z.string().max(512)).min(1).max(8),
+      startTls: z.boolean(),
+      /** Name in `secrets.authorities`; absent: the system's trust store. */
+      authority: z.string().optional(),
+      /** Key into `secrets.credentials`: DN and password of the search; absent: anonymous. */
+      credentials: z.string().optional(),
+      baseDn: z.string().max(1024),
+      scope: z.enum(["Base", "OneLevel", "Subtree"]),
+      /** `%s` login name, `%u` its local part, `%d` its domain. */
+      filter: z.string().min(3).max(1024),
+      /** Attribute that holds the user's address; absent: the login name is it. */
+      addressAttribute: z.string().max(128).optional(),
+      timeoutMs: milliseconds,
+    })
+    .optional(),
+  dovecot: z
+    .strictObject({
+      target: z.discriminatedUnion("kind", [
+        z.strictObject({ kind: z.literal("tcp"), host, port }),
+        z.strictObject({ kind: z.literal("socket"), path: z.string().min(1).max(107) }),
+      ]),
+      timeoutMs: milliseconds,
+    })
+    .optional(),
+  failures: z.strictObject({
+    /** 0: no limit. */
+    perClient: z.int().min(0),
+    perUser: z.int().min(0),
+    windowMs: milliseconds,
+  }),
+});
+
 /** `server.json`: what is small and belongs to the whole server. */
 export const serverSectionSchema = z.strictObject({
   version: z.literal(CONFIG_VERSION),
@@ -208,6 +284,7 @@ export const serverSectionSchema = z.strictObject({
   /** Where `<postmaster>` without a domain and double bounces go; empty: `postmaster@hostname`, kept in the queue's own bounce log. */
   postmaster: z.array(address),
   strictEnvelopes: z.boolean(),
+  authentication: authenticationSchema,
   /** Sorted: first match of a scope wins. */
   accessRules: z.array(accessRuleSchema),
 });
@@ -229,6 +306,8 @@ export const tableSliceSchema = z.strictObject({
 export const secretSliceSchema = z.strictObject({
   /** Key: mailbox address. Value: `{SCHEME}hash` or a crypt string `$…`; never a plaintext. */
   passwords: table(z.string().max(1024)),
+  /** Key: mailbox address. SCRAM-SHA-256 verifiers made of plaintexts, beside the hash in `passwords`: `{SCRAM-SHA-256}…`. */
+  scramVerifiers: table(z.string().max(512)),
   /** Key: what `credentials` fields name (`namespace/name` of the Secret). */
   credentials: table(z.strictObject({ username: z.string().max(512), password: z.string().max(1024) })),
   /** Key: `namespace/name` of the Secret. PEM. */
@@ -259,6 +338,8 @@ export type TlsLevel = z.infer<typeof tlsLevel>;
 export type TlsPolicyEntry = z.infer<typeof tlsPolicyEntrySchema>;
 export type RelayClientCertEntry = z.infer<typeof relayClientCertEntrySchema>;
 export type AccessRule = z.infer<typeof accessRuleSchema>;
+export type Mechanism = z.infer<typeof mechanism>;
+export type AuthenticationSettings = z.infer<typeof authenticationSchema>;
 export type ServerSection = z.infer<typeof serverSectionSchema>;
 export type TableSlice = z.infer<typeof tableSliceSchema>;
 export type SecretSlice = z.infer<typeof secretSliceSchema>;
@@ -285,6 +366,7 @@ export interface LiveConfig {
   readonly tlsPolicies: ReadonlyMap<string, TlsPolicyEntry>;
   readonly relayClientCerts: ReadonlyMap<string, RelayClientCertEntry>;
   readonly passwords: ReadonlyMap<string, string>;
+  readonly scramVerifiers: ReadonlyMap<string, string>;
   readonly credentials: ReadonlyMap<string, { readonly username: string; readonly password: string }>;
   readonly certificates: ReadonlyMap<string, { readonly certificate: string; readonly privateKey: string }>;
   readonly authorities: ReadonlyMap<string, string>;

@@ -1,10 +1,11 @@
 /**
  * Opening a socket to one address: TCP or a unix socket.
  *
- * First step of a session. Promises a connected socket or, within the time or at the abort, a 4.4.1 reply that says why; never throws.
+ * First step of a session. Binds to the source address of the endpoint's family where there is one. Promises a connected socket or, within the
+ * time or at the abort, a 4.4.1 reply that says why; never throws.
  * RFC 5321 §4.5.3.2 (initial connection), RFC 3463 X.4.1 (no answer from host).
  */
-import { connect, type Socket } from "node:net";
+import { connect, isIP, type Socket } from "node:net";
 import type { Reply } from "../reply.ts";
 
 export type Endpoint =
@@ -19,11 +20,18 @@ export function openSocket(
   host: string,
   timeoutMs: number,
   signal: AbortSignal,
+  sources: readonly string[] = [],
 ): Promise<Socket | Reply> {
   return new Promise((resolve) => {
+    const source = endpoint.kind === "tcp" ? sources.find((each) => isIP(each) === isIP(endpoint.address)) : undefined;
     const socket =
       endpoint.kind === "tcp"
-        ? connect({ host: endpoint.address, port: endpoint.port, noDelay: true })
+        ? connect({
+            host: endpoint.address,
+            port: endpoint.port,
+            noDelay: true,
+            ...(source === undefined ? {} : { localAddress: source }),
+          })
         : connect({ path: endpoint.path });
     const finish = (result: Socket | Reply): void => {
       clearTimeout(timer);
@@ -40,7 +48,7 @@ export function openSocket(
       finish({
         code: 451,
         enhanced: "4.4.1",
-        text: `connect to ${endpoint.kind === "tcp" ? host : ""}${endpointText(endpoint)}: ${why}`,
+        text: `connect to ${endpoint.kind === "tcp" ? host : ""}${endpointText(endpoint)}${source === undefined ? "" : ` from ${source}`}: ${why}`,
       });
     const onError = (error: NodeJS.ErrnoException): void => failed(sentenceOf(error));
     const onAbort = (): void => failed("given up");
@@ -59,6 +67,8 @@ const sentences: Readonly<Record<string, string>> = {
   EHOSTUNREACH: "No route to host",
   ENETUNREACH: "Network is unreachable",
   ECONNRESET: "Connection reset by peer",
+  // Our own configuration: sourceAddresses names an address this pod does not have.
+  EADDRNOTAVAIL: "Cannot assign requested address",
   ENOENT: "No such file or directory",
   EACCES: "Permission denied",
 };

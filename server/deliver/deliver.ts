@@ -37,6 +37,10 @@ export interface DeliveryReport {
   /** Seconds for the log's delays=a/b/c/d: connection setup and transmission. */
   readonly connectMs: number;
   readonly transmitMs: number;
+  /**
+   * What was said, when some recipient failed or was deferred: lines `C: …`, `S: …`, `* …` (events), at most 8 KiB, without content and passwords.
+   */
+  readonly dialogue?: string;
 }
 
 export type Deliver = (job: DeliveryJob) => Promise<DeliveryReport>;

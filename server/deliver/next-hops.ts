@@ -3,7 +3,8 @@
  *
  * Asked at every attempt that needs a new connection. MX by preference and shuffled among equals; without MX the domain's own address; a null MX,
  * ourselves among the MX, or an address that no stranger may make us dial end the search with the reply for it. What DNS could not say is
- * temporary. RFC 5321 §5.1 (MX, implicit MX, own name in the list), RFC 7505 (null MX), RFC 6890 (special addresses).
+ * temporary. Only exchanges found in DNS are screened: what the configuration names (Route, relayHost, delivery) may be a Service of the cluster.
+ * RFC 5321 §5.1 (MX, implicit MX, own name in the list), RFC 7505 (null MX), RFC 6890 (special addresses).
  */
 import { randomInt } from "node:crypto";
 import { isIPv4 } from "node:net";
@@ -11,6 +12,7 @@ import { networkInterfaces } from "node:os";
 import ipaddr from "ipaddr.js";
 import type { LiveConfig } from "../config/schema.ts";
 import type { MailExchange, Resolver } from "../dns/resolver.ts";
+import { isInNetworks } from "../policy/networks.ts";
 import type { Reply } from "../reply.ts";
 import { literalHost } from "../route/lookup.ts";
 import type { Transport } from "../route/resolve.ts";
@@ -21,6 +23,8 @@ export interface NextHop {
   readonly endpoint: Endpoint;
   readonly names: PeerNames;
   readonly implicitTls: boolean;
+  /** Of the exchange found in DNS; absent for a host the configuration names. */
+  readonly preference?: number;
 }
 
 export type NextHops =
@@ -69,6 +73,7 @@ export async function nextHops(config: LiveConfig, resolver: Resolver, transport
             endpoint: { kind: "tcp", address: literal, port },
             names: { host: literal, nextHop: literal },
             implicitTls: false,
+            preference: 0,
           },
         ],
       };
@@ -94,7 +99,7 @@ async function configuredHost(
   const hops = inOrder(config, found.answers).map(
     (address): NextHop => ({ endpoint: { kind: "tcp", address, port }, names: { host, nextHop: host }, implicitTls }),
   );
-  return { kind: "hops", hops: hops.slice(0, mostAddresses) };
+  return { kind: "hops", hops: balanced(hops) };
 }
 
 async function exchangesOf(
@@ -144,23 +149,35 @@ async function exchangesOf(
     if (screened === undefined) continue;
     if (screened.addresses.length === 0) anyForbidden = true;
     for (const address of inOrder(config, screened.addresses)) {
-      hops.push({ endpoint: { kind: "tcp", address, port }, names: { host: exchange, nextHop: domain }, implicitTls });
+      hops.push({
+        endpoint: { kind: "tcp", address, port },
+        names: { host: exchange, nextHop: domain },
+        implicitTls,
+        preference,
+      });
     }
   }
   // An exchange of our own preference that came before us in the shuffle is no better than one that came after.
-  const usable = hops.filter(
-    (hop) => (exchanges.find(({ exchange }) => exchange === hop.names.host)?.preference ?? 0) < ownPreference,
-  );
-  if (usable.length > 0) return { kind: "hops", hops: usable.slice(0, mostAddresses) };
+  const usable = hops.filter(({ preference = 0 }) => preference < ownPreference);
+  if (usable.length > 0) return { kind: "hops", hops: balanced(usable) };
   if (anyTemporary) return none(451, "4.4.3", `No address of a mail server of ${domain} could be looked up: try again`);
   if (Number.isFinite(ownPreference)) return loops(domain);
   if (anyForbidden) return forbidden(domain);
   return none(550, "5.4.4", `Domain ${domain} has no mail server with an address`);
 }
 
-const loops = (domain: string): NextHops => none(554, "5.4.6", `Mail for ${domain} loops back to myself`);
+export const loopReply = (domain: string): Reply => ({
+  code: 554,
+  enhanced: "5.4.6",
+  text: `Mail for ${domain} loops back to myself`,
+});
+const loops = (domain: string): NextHops => ({ kind: "none", reply: loopReply(domain) });
 
-/** Temporary: it may be the operator's own private network with `allowPrivateNextHops` still to be set. */
+/** What is left when `own` turned out to be this server: nothing that is not preferred over it. RFC 5321 §5.1. */
+export const preferredOver = (own: NextHop, hops: readonly NextHop[]): readonly NextHop[] =>
+  hops.filter(({ preference }) => preference !== undefined && preference < (own.preference ?? 0));
+
+/** Temporary: it may be the operator's own private network with `allowedNetworks` still to be set. */
 const forbidden = (domain: string): NextHops => none(451, "4.4.4", `Mail server of ${domain} has no public address`);
 
 /** By preference; equal ones in random order, so that they share the load (RFC 5321 §5.1). */
@@ -175,11 +192,26 @@ function shuffled<T>(list: readonly T[]): T[] {
     .map(({ item }) => item);
 }
 
+/** Of one host: the preferred family first; without a preference in turn, so that a family that does not work here costs one attempt, not all. */
 function inOrder(config: LiveConfig, addresses: readonly string[]): readonly string[] {
   const preference = config.server.outbound.addressPreference;
-  const rank = (address: string): number =>
-    preference === "Any" ? 0 : isIPv4(address) === (preference === "IPv4") ? 0 : 1;
-  return shuffled(addresses).toSorted((a, b) => rank(a) - rank(b));
+  const mixed = shuffled(addresses);
+  const four = mixed.filter((address) => isIPv4(address));
+  const six = mixed.filter((address) => !isIPv4(address));
+  if (preference !== "Any") return preference === "IPv4" ? [...four, ...six] : [...six, ...four];
+  const [first, second] = mixed[0] !== undefined && isIPv4(mixed[0]) ? [four, six] : [six, four];
+  return first.flatMap((address, at) => [address, ...second.slice(at, at + 1)]).concat(second.slice(first.length));
+}
+
+/** As many as one attempt tries, in order; where both families are there, neither takes all places (Postfix smtp_balance_inet_protocols). */
+function balanced(hops: readonly NextHop[]): readonly NextHop[] {
+  if (hops.length <= mostAddresses) return hops;
+  const isFour = ({ endpoint }: NextHop): boolean => endpoint.kind === "tcp" && isIPv4(endpoint.address);
+  const most = Math.ceil(mostAddresses / 2);
+  const four = hops.filter(isFour).slice(0, Math.max(most, mostAddresses - hops.filter((hop) => !isFour(hop)).length));
+  const six = hops.filter((hop) => !isFour(hop)).slice(0, Math.max(most, mostAddresses - four.length));
+  const chosen = new Set([...four, ...six]);
+  return hops.filter((hop) => chosen.has(hop)).slice(0, mostAddresses);
 }
 
 /** Drops what must not be dialled, and says whether one of the addresses is this very server. */
@@ -191,20 +223,33 @@ function screen(
 ): { readonly addresses: readonly string[]; readonly own: boolean } {
   if (configured) return { addresses, own: false };
   const own = config.server.listeners.some((listener) => listener.port === port) && addresses.some(isOwnAddress);
-  return {
-    addresses: addresses.filter((address) => config.server.outbound.allowPrivateNextHops || isPublic(address)),
-    own,
-  };
+  return { addresses: addresses.filter((address) => mayDial(config, address)), own };
+}
+
+/** May a stranger's DNS make us speak to this address? */
+export function mayDial(config: LiveConfig, address: string): boolean {
+  const { allowPrivateNextHops, allowedNetworks, deniedNetworks } = config.server.outbound;
+  const within = embedded(address);
+  // A translated address leads where the IPv4 address within leads: both must be free of objections.
+  const either = (networks: readonly string[]): boolean =>
+    isInNetworks(networks, address) || (within !== undefined && isInNetworks(networks, within));
+  if (either(deniedNetworks)) return false;
+  return allowPrivateNextHops || isPublic(address) || either(allowedNetworks);
 }
 
 /** Only what is routed on the Internet: a stranger's DNS must not make us speak to the cluster, the node or its metadata service. */
 export function isPublic(address: string): boolean {
   if (!ipaddr.isValid(address)) return false;
+  const within = embedded(address);
+  return ipaddr.process(within ?? address).range() === "unicast";
+}
+
+/** 64:ff9b::/96 (NAT64, RFC 6052): the IPv4 address within. */
+function embedded(address: string): string | undefined {
+  if (!ipaddr.isValid(address)) return undefined;
   const parsed = ipaddr.process(address);
-  const range = parsed.range();
-  if (range !== "rfc6052" || parsed.kind() !== "ipv6") return range === "unicast";
-  // 64:ff9b::/96 (NAT64): the IPv4 address within decides.
-  return ipaddr.fromByteArray(parsed.toByteArray().slice(12)).range() === "unicast";
+  if (parsed.kind() !== "ipv6" || parsed.range() !== "rfc6052") return undefined;
+  return ipaddr.fromByteArray(parsed.toByteArray().slice(12)).toString();
 }
 
 function isOwnAddress(address: string): boolean {

@@ -15,7 +15,9 @@ import type { LiveConfig, Outbound, QueueSettings, ServerSection, TableSlice } f
 import type { Log } from "../observe/log.ts";
 import type { Envelope, QueuedMessage, QueuedRecipient } from "../queue/queue.ts";
 import type { Transport } from "../route/resolve.ts";
-import type { DeliveryJob } from "./deliver.ts";
+import { createResolver, type Resolver } from "../dns/resolver.ts";
+import { createDeliver, type DeliverOptions } from "./create.ts";
+import type { Deliver, DeliveryJob, DeliveryReport } from "./deliver.ts";
 
 // --- Configuration ---------------------------------------------------------------------------------------------------------------
 
@@ -51,6 +53,7 @@ export function aLiveConfig(
     tlsPolicies: map(all.tlsPolicies),
     relayClientCerts: map(all.relayClientCerts),
     passwords: new Map(),
+    scramVerifiers: new Map(),
     credentials: new Map(),
     certificates: new Map(),
     authorities: new Map(),
@@ -122,6 +125,55 @@ export function aJob(
   };
 }
 
+// --- Deliveries ------------------------------------------------------------------------------------------------------------------
+
+const offline = createResolver({ servers: () => ["127.0.0.1:1"], timeoutMs: 20, rounds: 1 });
+
+export function delivering(
+  t: TestContext,
+  options: Partial<DeliverOptions> = {},
+  resolver: Resolver = offline,
+): Deliver {
+  const { deliver, close } = createDeliver({
+    dataDir: "/nonexistent",
+    resolver,
+    log: aLog().log,
+    hostname: "mx.example.org",
+    connectMs: 1000,
+    timeouts: { setupMs: 2000, silenceMs: 2000, finalMs: 2000 },
+    ...options,
+  });
+  t.after(close);
+  return deliver;
+}
+
+export const to = (port: number, kind: "smtp" | "lmtp" = "smtp"): Transport => ({
+  delivery:
+    kind === "smtp"
+      ? { kind, host: "127.0.0.1", port, lookupMX: false, implicitTLS: false }
+      : { kind, host: "127.0.0.1", port },
+  destination: `${kind}:${port}`,
+  tlsPolicyKey: `[127.0.0.1]:${port}`,
+});
+
+export const byMx = (domain: string): Transport => ({
+  delivery: { kind: "mx", domain },
+  destination: `mx:${domain}`,
+  tlsPolicyKey: domain,
+});
+
+/** Exchanges on loopback, at this port. */
+export const mxConfig = (port: number, own: Partial<Outbound> = {}): LiveConfig =>
+  aLiveConfig({}, { outbound: { smtpPort: port, allowPrivateNextHops: true, ...own } });
+
+/** `delivered 250 2.0.0` or `failed host 451 4.4.2`, a line for each recipient. */
+export const said = (report: DeliveryReport): readonly string[] =>
+  report.outcomes.map((outcome) =>
+    [outcome.kind, ...(outcome.kind === "failed" ? [outcome.scope] : []), outcome.reply.code, outcome.reply.enhanced]
+      .filter((word) => word !== "")
+      .join(" "),
+  );
+
 // --- Certificates ----------------------------------------------------------------------------------------------------------------
 
 export interface TestCertificate {
@@ -134,13 +186,16 @@ export interface TestCertificate {
 const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
 
 /** Self-signed for these names; it is its own authority. */
-export async function aCertificate(...names: string[]): Promise<TestCertificate> {
+export const aCertificate = (...names: string[]): Promise<TestCertificate> =>
+  aCertificateUntil(Date.now() + 3_600_000, names);
+
+export async function aCertificateUntil(notAfterMs: number, names: readonly string[]): Promise<TestCertificate> {
   const keys = await crypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
   const certificate = await x509.X509CertificateGenerator.createSelfSigned({
     serialNumber: "01",
     name: `CN=${names[0] ?? "nobody"}`,
-    notBefore: new Date(Date.now() - 60_000),
-    notAfter: new Date(Date.now() + 3_600_000),
+    notBefore: new Date(notAfterMs - 7_200_000),
+    notAfter: new Date(notAfterMs),
     signingAlgorithm: algorithm,
     keys,
     extensions: [
@@ -215,6 +270,7 @@ export async function aScript(
   t: TestContext,
   greeting: string | undefined,
   answer: (line: string, socket: Socket, connection: number) => string | undefined,
+  at: { readonly address: string; readonly port: number } = { address: "127.0.0.1", port: 0 },
 ): Promise<{ readonly port: number; readonly lines: string[]; connections: number }> {
   const state = { port: 0, lines: [] as string[], connections: 0 };
   const open = new Set<Socket>();
@@ -242,7 +298,7 @@ export async function aScript(
       }
     });
   });
-  server.listen(0, "127.0.0.1");
+  server.listen(at.port, at.address);
   await once(server, "listening");
   const address = server.address();
   state.port = typeof address === "object" && address !== null ? address.port : 0;

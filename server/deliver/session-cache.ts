@@ -39,10 +39,9 @@ export class SessionCache {
     return undefined;
   }
 
-  give(key: string, session: Session): void {
+  give(key: string, session: Session, messages = this.#limits.messages): void {
     if (!session.usable) return session.destroy();
-    if (this.#closed || session.messages >= this.#limits.messages || this.#count >= this.#limits.sessions)
-      return session.quit();
+    if (this.#closed || session.messages >= messages || this.#count >= this.#limits.sessions) return session.quit();
     const list = this.#idle.get(key) ?? [];
     list.push({ session, sinceMs: performance.now() });
     this.#idle.set(key, list);

@@ -9,6 +9,7 @@ import type { Socket } from "node:net";
 import { Readable } from "node:stream";
 import type { ConnectionOptions, TLSSocket } from "node:tls";
 import type { Reply } from "../reply.ts";
+import { Dialogue } from "./dialogue.ts";
 import { parsePeerReply } from "./peer-reply.ts";
 import { Client, type Mail, type MailReplies, type RefusePeer } from "./smtp-client.ts";
 
@@ -28,14 +29,15 @@ export interface SessionOptions {
   /** Asked once TLS stands, before anything is sent over it: why this peer is not the one. */
   readonly refusePeer?: RefusePeer;
   readonly timeouts: SessionTimeouts;
+  readonly dialogue: Dialogue;
 }
 
 export interface SessionTimeouts {
   /** From the connected socket to the end of the (second) EHLO. */
   readonly setupMs: number;
-  /** Silence of the peer at any later point. */
+  /** Until a complete reply to a command at any later point, and until a block of data has left. */
   readonly silenceMs: number;
-  /** Silence after the final dot: RFC 5321 §4.5.3.2.6 wants ten minutes. */
+  /** Until a reply after the final dot: RFC 5321 §4.5.3.2.6 wants ten minutes. */
   readonly finalMs: number;
 }
 
@@ -56,6 +58,7 @@ export class Session {
   readonly host: string;
   readonly #client: Client;
   readonly #options: SessionOptions;
+  readonly #keptText: string;
   #onEnd: ((failure: SessionFailure) => void) | undefined;
   #ended = false;
   #opened = false;
@@ -63,6 +66,7 @@ export class Session {
   private constructor(options: SessionOptions) {
     this.#options = options;
     this.host = options.host;
+    this.#keptText = `connection to ${options.host}[${options.socket.remoteAddress ?? ""}] kept from an earlier message`;
     this.#client = new Client(
       {
         connection: options.socket,
@@ -84,6 +88,7 @@ export class Session {
       options.refusePeer,
       options.timeouts.finalMs,
     );
+    this.#client.dialogue = options.dialogue;
     this.#client.on("error", (error: Error & { code?: string }) => this.#end(this.#failureOf(error)));
     this.#client.on("end", () => this.#end({ step: "lost", reply: this.#ours("4.4.2", "lost connection") }));
   }
@@ -94,7 +99,9 @@ export class Session {
       session.#onEnd = resolve;
       // The library's own timer ends with the greeting; a server that trickles its EHLO lines is bounded by this one.
       const timer = setTimeout(() => {
-        session.#end({ step: "timeout", reply: session.#ours("4.4.2", "timed out while setting up the session") });
+        // A handshake that hangs is a handshake that failed: where TLS was only an opportunity, plaintext has its turn.
+        const reply = session.#ours("4.4.2", "timed out while setting up the session");
+        session.#end({ step: session.#client.upgrading === true ? "tls" : "timeout", reply });
         session.destroy();
       }, options.timeouts.setupMs);
       session.#client.connect((error) => {
@@ -129,6 +136,20 @@ export class Session {
     return this.#options.socket.remoteAddress;
   }
 
+  /** The name the peer gave itself. */
+  get peerName(): string {
+    return this.#client.peerName;
+  }
+
+  get keptText(): string {
+    return this.#keptText;
+  }
+
+  /** A kept session begins a new story for each delivery. */
+  set dialogue(dialogue: Dialogue) {
+    this.#client.dialogue = dialogue;
+  }
+
   supports(extension: "SMTPUTF8" | "DSN" | "8BITMIME" | "REQUIRETLS" | "PIPELINING" | "SIZE"): boolean {
     return this.#client.inner._supportedExtensions.includes(extension);
   }
@@ -144,10 +165,21 @@ export class Session {
 
   login(username: string, password: string): Promise<SessionFailure | undefined> {
     return new Promise((resolve) => {
-      this.#onEnd = resolve;
-      this.#client.login({ user: username, pass: password }, (error) => {
+      const base64 = (text: string): string => Buffer.from(text).toString("base64");
+      this.#client.beginLogin([password, base64(password)]);
+      const finish = (failure: SessionFailure | undefined): void => {
         this.#onEnd = undefined;
-        resolve(error === null || error === undefined ? undefined : { ...this.#failureOf(error), step: "login" });
+        this.#client.endLogin();
+        this.#client.expectNothing();
+        resolve(failure);
+      };
+      this.#onEnd = finish;
+      this.#client.expectReplies(this.#options.timeouts.silenceMs, () => this.#tooSlow());
+      this.#client.login({ user: username, pass: password }, (error) => {
+        if (error === null || error === undefined) return finish(undefined);
+        const { reply } = this.#failureOf(error);
+        const text = this.#client.isSecret(reply.text) ? "[hidden: it repeats what we sent]" : reply.text;
+        finish({ step: "login", reply: { ...reply, text } });
       });
     });
   }
@@ -159,11 +191,13 @@ export class Session {
       this.needsReset = true;
       const finish = (failure: SessionFailure | undefined): void => {
         this.#onEnd = undefined;
+        this.#client.expectNothing();
         replies.failure ??= failure;
         this.#client.sending = undefined;
         resolve(replies);
       };
       this.#onEnd = finish;
+      this.#client.expectReplies(this.#options.timeouts.silenceMs, () => this.#tooSlow());
       const content = Buffer.isBuffer(mail.content) ? mail.content : Readable.from(mail.content);
       const envelope = { from: mail.sender, to: mail.recipients.map(({ address }) => address) };
       this.#client.send(envelope, content, (error) => {
@@ -185,11 +219,16 @@ export class Session {
   /** RSET; false when the session is of no more use. */
   reset(): Promise<boolean> {
     return new Promise((resolve) => {
-      this.#onEnd = () => resolve(false);
-      this.#client.reset((error) => {
+      const finish = (good: boolean): void => {
         this.#onEnd = undefined;
+        this.#client.expectNothing();
+        resolve(good);
+      };
+      this.#onEnd = () => finish(false);
+      this.#client.expectReplies(this.#options.timeouts.silenceMs, () => this.#tooSlow());
+      this.#client.reset((error) => {
         this.needsReset = error !== null;
-        resolve(error === null);
+        finish(error === null);
       });
     });
   }
@@ -209,6 +248,12 @@ export class Session {
   destroy(): void {
     this.#options.socket.destroy();
     this.#client.close();
+  }
+
+  /** Octets came, a reply did not. */
+  #tooSlow(): void {
+    this.#end({ step: "timeout", reply: this.#ours("4.4.2", "timed out waiting for a reply") });
+    this.destroy();
   }
 
   #end(failure: SessionFailure): void {

@@ -2,7 +2,7 @@
  * The SMTP client of the library, with what it keeps to itself brought out: the only file that knows nodemailer.
  *
  * Below `session.ts`. Adds to SMTPConnection: every reply kept by recipient (RCPT, and LMTP's after the dot), parameters for each recipient, a
- * look at the peer's key before anything is said over TLS, and a data path on whole buffers. Behaviour that it builds on is pinned by
+ * look at the peer's key before anything is said over TLS, a data path on whole buffers, a deadline for whole replies, and the dialogue. Behaviour that it builds on is pinned by
  * `smtp.test.ts` and `tls.test.ts`; a new version of the library is taken only when they pass.
  * RFC 5321 §4.1.1, RFC 2033 §4.2, RFC 3207 §6, RFC 2920.
  */
@@ -11,6 +11,7 @@ import { Writable } from "node:stream";
 import type { TLSSocket } from "node:tls";
 import SMTPConnection, { type SMTPConnectionOptions } from "nodemailer/lib/smtp-connection";
 import type { Reply } from "../reply.ts";
+import { Dialogue } from "./dialogue.ts";
 import { DotStuffing } from "./dot-stuffing.ts";
 import { parsePeerReply } from "./peer-reply.ts";
 import type { SessionFailure } from "./session.ts";
@@ -24,6 +25,8 @@ export interface Mail {
   readonly parameters: readonly string[];
   readonly recipients: readonly { readonly address: string; readonly parameters: readonly string[] }[];
   readonly content: Buffer | AsyncIterable<Buffer>;
+  /** Octets of it, for the dialogue. */
+  readonly size: number;
 }
 
 export interface MailReplies {
@@ -43,11 +46,14 @@ export interface MailReplies {
 interface Inherited {
   _socket: Socket;
   _responseActions: ((this: unknown, reply: string) => void)[];
+  _responseQueue: string[];
   _supportedExtensions: string[];
   _maxAllowedSize: number;
   _currentDataStream: unknown;
   _envelope: { readonly accepted: readonly string[] };
   _sendCommand(line: string, logged?: string): void;
+  _processResponse(): void;
+  _actionEHLO(reply: string): void;
   _actionMAIL(reply: string, callback: unknown): void;
   _actionRCPT(reply: string, callback: unknown): void;
   _actionDATA(reply: string, callback: unknown): void;
@@ -60,7 +66,15 @@ export class Client extends SMTPConnection {
   sending: Mail | undefined;
   readonly refusePeer: RefusePeer | undefined;
   finalMs: number;
+  /** What is said now goes here. */
+  dialogue = new Dialogue();
+  /** The name the peer gave itself at EHLO. */
+  peerName = "";
+  /** Words that must not be written down; set while logging in. */
+  #secrets: string[] | undefined;
   #parametersOfNextRecipient = 0;
+  #deadline: NodeJS.Timeout | undefined;
+  #whenLate: (() => void) | undefined;
 
   constructor(options: SMTPConnectionOptions, refusePeer: RefusePeer | undefined, finalMs: number) {
     super(options);
@@ -79,6 +93,37 @@ export class Client extends SMTPConnection {
     return this.replies;
   }
 
+  /**
+   * From now on a complete reply is due within this time of the one before. The socket's own timer knows silence only: a peer that sends an octet a
+   * minute would hold us for ever. RFC 5321 §4.5.3.2.
+   */
+  expectReplies(withinMs: number, late: () => void): void {
+    clearTimeout(this.#deadline);
+    this.#whenLate = late;
+    this.#deadline = setTimeout(late, withinMs);
+  }
+
+  expectNothing(): void {
+    clearTimeout(this.#deadline);
+    this.#deadline = undefined;
+    this.#whenLate = undefined;
+  }
+
+  _processResponse(): void {
+    const reply = this.inner._responseQueue[0];
+    // What the library will put back or skip is no reply yet.
+    if (reply !== undefined && isComplete(reply)) {
+      this.#deadline?.refresh();
+      this.dialogue.server(this.isSecret(reply) ? `${reply.slice(0, 4)}[hidden]` : reply);
+    }
+    inherited._processResponse.call(this);
+  }
+
+  _actionEHLO(reply: string): void {
+    this.peerName = /^250[ -]([^\s]{1,255})/.exec(reply)?.[1]?.toLowerCase() ?? "";
+    inherited._actionEHLO.call(this, reply);
+  }
+
   _upgradeConnection(callback: (error: Error | null, secured?: boolean) => void): void {
     inherited._upgradeConnection.call(this, (error: Error | null, secured?: boolean) => {
       const refusal = error === null ? this.refusePeer?.(this.inner._socket as TLSSocket) : undefined;
@@ -87,8 +132,34 @@ export class Client extends SMTPConnection {
   }
 
   _sendCommand(line: string, logged?: string): void {
-    const parameters = line.startsWith("MAIL FROM:") ? (this.sending?.parameters ?? []) : [];
-    inherited._sendCommand.call(this, [line, ...parameters].join(" "), logged);
+    // The path is the library's, the parameters are ours alone: it would say SMTPUTF8 a second time.
+    const command = line.startsWith("MAIL FROM:")
+      ? [line.slice(0, line.lastIndexOf(">") + 1), ...(this.sending?.parameters ?? [])].join(" ")
+      : line;
+    this.dialogue.client(this.#secrets === undefined ? command : this.#maskLogin(command, this.#secrets));
+    inherited._sendCommand.call(this, command, logged);
+  }
+
+  /** While logging in, every line of ours is or may be a secret; only the mechanism is told. */
+  #maskLogin(line: string, secrets: string[]): string {
+    const auth = /^AUTH [^ ]+/.exec(line)?.[0];
+    if (auth === line) return line;
+    secrets.push(auth === undefined ? line : line.slice(auth.length + 1));
+    return auth === undefined ? "[hidden]" : `${auth} [hidden]`;
+  }
+
+  /** From here to `endLogin` nothing that holds one of these words is written down, nor what we send. */
+  beginLogin(secrets: readonly string[]): void {
+    this.#secrets = [...secrets];
+  }
+
+  endLogin(): void {
+    this.#secrets = undefined;
+  }
+
+  /** A server may repeat what it was sent. */
+  isSecret(reply: string): boolean {
+    return this.#secrets?.some((secret) => reply.includes(secret)) === true;
   }
 
   /** Called by the library once for each RCPT, in order. */
@@ -123,13 +194,21 @@ export class Client extends SMTPConnection {
       });
     }
     const socket = this.inner._socket;
+    this.dialogue.content(this.sending?.size ?? 0);
     const ended = (): void => {
       replies.dataEnded = true;
+      this.dialogue.client(".");
       socket.setTimeout(this.finalMs);
+      if (this.#whenLate !== undefined) this.expectReplies(this.finalMs, this.#whenLate);
     };
-    return Buffer.isBuffer(this.sending?.content) ? new WholeData(socket, ended) : dataStream(socket, ended);
+    return Buffer.isBuffer(this.sending?.content)
+      ? new WholeData(socket, ended)
+      : dataStream(socket, ended, () => this.#deadline?.refresh());
   }
 }
+
+/** Its last line is no continuation ("250-"). */
+const isComplete = (reply: string): boolean => reply[reply.lastIndexOf("\n") + 4] !== "-" && reply.trim() !== "";
 
 const noReplies = (): MailReplies => ({
   mail: undefined,
@@ -165,7 +244,7 @@ class WholeData {
 }
 
 /** A message that streams: a chunk is taken when the one before has left. */
-function dataStream(socket: Socket, ended: () => void): Writable {
+function dataStream(socket: Socket, ended: () => void, progress: () => void): Writable {
   const stuffing = new DotStuffing();
   return new Writable({
     highWaterMark: 1,
@@ -173,7 +252,10 @@ function dataStream(socket: Socket, ended: () => void): Writable {
       const pieces = stuffing.push(chunk);
       socket.cork();
       for (const piece of pieces.slice(0, -1)) socket.write(piece);
-      socket.write(pieces.at(-1) ?? Buffer.alloc(0), () => done());
+      socket.write(pieces.at(-1) ?? Buffer.alloc(0), () => {
+        progress();
+        done();
+      });
       socket.uncork();
     },
     final(done) {

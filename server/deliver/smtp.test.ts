@@ -3,59 +3,29 @@ import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import { SMTPServer } from "smtp-server";
-import type { Delivery, LiveConfig } from "../config/schema.ts";
+import type { Delivery } from "../config/schema.ts";
 import { aResolver } from "../dns/dns-fixture.ts";
-import { createResolver, type Resolver } from "../dns/resolver.ts";
 import type { Transport } from "../route/resolve.ts";
-import { createDeliver, type DeliverOptions } from "./create.ts";
-import type { Deliver, DeliveryReport } from "./deliver.ts";
 import {
   aJob,
   aLiveConfig,
-  aLog,
   aMessage,
   aPeer,
   aRecipient,
   aScript,
+  byMx,
+  delivering,
+  mxConfig,
+  said,
+  to,
   contentOf,
   politely,
   text,
 } from "./outbound-fixture.ts";
 
-const offline = createResolver({ servers: () => ["127.0.0.1:1"], timeoutMs: 20, rounds: 1 });
-
-function delivering(t: TestContext, options: Partial<DeliverOptions> = {}, resolver: Resolver = offline): Deliver {
-  const { deliver, close } = createDeliver({
-    dataDir: "/nonexistent",
-    resolver,
-    log: aLog().log,
-    hostname: "mx.example.org",
-    connectMs: 1000,
-    timeouts: { setupMs: 2000, silenceMs: 2000, finalMs: 2000 },
-    ...options,
-  });
-  t.after(close);
-  return deliver;
-}
-
 const config = aLiveConfig();
-const to = (port: number, kind: "smtp" | "lmtp" = "smtp"): Transport => ({
-  delivery:
-    kind === "smtp"
-      ? { kind, host: "127.0.0.1", port, lookupMX: false, implicitTLS: false }
-      : { kind, host: "127.0.0.1", port },
-  destination: `${kind}:${port}`,
-  tlsPolicyKey: `[127.0.0.1]:${port}`,
-});
-/** `delivered 250 2.0.0` or `failed host 451 4.4.2`, a line for each recipient. */
-const said = (report: DeliveryReport): readonly string[] =>
-  report.outcomes.map((outcome) =>
-    [outcome.kind, ...(outcome.kind === "failed" ? [outcome.scope] : []), outcome.reply.code, outcome.reply.enhanced]
-      .filter((word) => word !== "")
-      .join(" "),
-  );
 
 test("a message arrives byte for byte, with its parameters", async (t) => {
   const peer = await aPeer(t);
@@ -323,14 +293,6 @@ test("SMTPUTF8 goes out where the server knows it", async (t) => {
 });
 
 // --- Next hops by MX ---------------------------------------------------------------------------------------------------------------
-
-const byMx = (domain: string): Transport => ({
-  delivery: { kind: "mx", domain },
-  destination: `mx:${domain}`,
-  tlsPolicyKey: domain,
-});
-const mxConfig = (port: number, own: Partial<LiveConfig["server"]["outbound"]> = {}): LiveConfig =>
-  aLiveConfig({}, { outbound: { smtpPort: port, allowPrivateNextHops: true, ...own } });
 
 test("the exchange of least preference first, then its addresses, then the next", async (t) => {
   const peer = await aPeer(t);

@@ -13,7 +13,8 @@ import type { QueuedRecipient } from "../queue/queue.ts";
 import type { Reply } from "../reply.ts";
 import { endpointText, openSocket } from "./connect.ts";
 import type { DeliveryJob, DeliveryOutcome, DeliveryReport, FailureScope } from "./deliver.ts";
-import { type NextHop, nextHops } from "./next-hops.ts";
+import { Dialogue, dialogueText } from "./dialogue.ts";
+import { loopReply, type NextHop, nextHops, preferredOver } from "./next-hops.ts";
 import { Session, type SessionFailure, type SessionTimeouts } from "./session.ts";
 import type { SessionCache } from "./session-cache.ts";
 import { requirementFor, sessionTls, type TlsRequirement } from "./tls-requirement.ts";
@@ -40,6 +41,7 @@ class SmtpDelivery {
   readonly #job: DeliveryJob;
   readonly #lmtp: boolean;
   readonly #outcomes = new Map<number, DeliveryOutcome>();
+  readonly #dialogues: Dialogue[] = [];
   #connectMs = 0;
   #transmitMs = 0;
   #lastReply: Reply = { code: 451, enhanced: "4.4.1", text: "No mail server answered" };
@@ -69,19 +71,44 @@ class SmtpDelivery {
     const next = await nextHops(config, this.#context.resolver, transport);
     this.#connectMs += performance.now() - connectedFromMs;
     if (next.kind === "none") return this.#report(next.reply, "destination");
-    for (const hop of next.hops) {
+    let hops = next.hops;
+    for (let hop = hops[0]; hop !== undefined; hop = hops[0]) {
       if (this.#job.signal.aborted) break;
-      const session = await this.#connect(hop, requirement);
+      const current = hop;
+      hops = hops.slice(1);
+      const session = await this.#connect(current, requirement);
+      if (session !== undefined && this.#isOurselves(current, session)) {
+        session.quit();
+        // Names and addresses did not tell (another pod, a load balancer, NAT), its own greeting does.
+        if (preferredOver(current, next.hops).length === 0)
+          return this.#report(loopReply(current.names.nextHop), "destination");
+        hops = preferredOver(current, hops);
+        continue;
+      }
       if (session !== undefined) await this.#transact(session, key);
       if (this.#left().length === 0) break;
     }
     return this.#report(this.#lastReply, "host");
   }
 
+  /** Every pod of this server greets with its hostname. A host that the configuration names may do so too, and is taken at its word. */
+  #isOurselves({ preference }: NextHop, session: Session): boolean {
+    return preference !== undefined && session.peerName === this.#job.config.server.hostname;
+  }
+
+  #dialogue(): Dialogue {
+    const dialogue = new Dialogue();
+    this.#dialogues.push(dialogue);
+    return dialogue;
+  }
+
   /** What an earlier delivery left open. A peer that hung up meanwhile is no failure: the next one is tried, at last a new connection. */
   async #overKeptSessions(key: string): Promise<void> {
     for (let kept = this.#context.cache.take(key); kept !== undefined; kept = this.#context.cache.take(key)) {
       const { session } = kept;
+      const dialogue = this.#dialogue();
+      dialogue.event(session.keptText);
+      session.dialogue = dialogue;
       const stillThere =
         !session.needsReset && kept.idleMs < trustedIdleMs
           ? true
@@ -116,8 +143,16 @@ class SmtpDelivery {
 
   async #open(hop: NextHop, requirement: TlsRequirement, withoutTls: boolean): Promise<Session | SessionFailure> {
     const { config, signal } = this.#job;
-    const socket = await openSocket(hop.endpoint, hop.names.host, this.#context.connectMs, signal);
-    if ("code" in socket) return { step: "lost", reply: socket };
+    const sources = this.#job.transport.sourceAddresses ?? config.server.outbound.sourceAddresses;
+    const socket = await openSocket(hop.endpoint, hop.names.host, this.#context.connectMs, signal, sources);
+    const dialogue = this.#dialogue();
+    if ("code" in socket) {
+      dialogue.event(socket.text);
+      return { step: "lost", reply: socket };
+    }
+    dialogue.event(
+      `connected to ${hop.names.host}${endpointText(hop.endpoint)}${withoutTls ? ", without TLS this time" : ""}`,
+    );
     const tls = sessionTls(config, requirement, hop.names);
     const opening = Session.open({
       socket,
@@ -129,11 +164,15 @@ class SmtpDelivery {
       tls: tls.options,
       ...(tls.refusePeer === undefined ? {} : { refusePeer: tls.refusePeer }),
       timeouts: this.#context.timeouts,
+      dialogue,
     });
     const onAbort = (): void => void socket.destroy();
     signal.addEventListener("abort", onAbort, { once: true });
     try {
       const session = await opening;
+      // A reply that ended the session stands in the dialogue already.
+      if (!(session instanceof Session) && session.step !== "greeting" && session.step !== "protocol")
+        dialogue.event(session.reply.text.split("\n", 1)[0] ?? "");
       return session instanceof Session ? ((await this.#login(session, hop, requirement)) ?? session) : session;
     } finally {
       signal.removeEventListener("abort", onAbort);
@@ -146,6 +185,7 @@ class SmtpDelivery {
     const name = delivery.kind === "smtp" ? delivery.credentials : undefined;
     if (name === undefined) return undefined;
     const refuse = (text: string): SessionFailure => {
+      this.#dialogues.at(-1)?.event(text);
       session.destroy();
       return { step: "login", reply: { code: 454, enhanced: "4.7.0", text: `${hop.names.host}: ${text}` } };
     };
@@ -187,7 +227,7 @@ class SmtpDelivery {
       // Corrupt or unreadable spool: ours, and the same at every host.
       for (const { number } of recipients)
         settle(number, { kind: "failed", reply: unreadable, scope: "message" }, false);
-      this.#context.cache.give(key, session);
+      this.#keep(key, session);
       return false;
     }
     const said = mailFor(session, message.envelope, message.size, recipients, content);
@@ -195,20 +235,30 @@ class SmtpDelivery {
       for (const { number } of recipients)
         settle(number, { kind: "failed", reply: said.reply, scope: "message" }, false);
       await content.dispose();
-      this.#context.cache.give(key, session);
+      this.#keep(key, session);
       return false;
     }
+    for (const { recipient, reply } of said.unsayable)
+      settle(recipient.number, { kind: "failed", reply, scope: "recipient" }, false);
     const replies = await this.#abortable(session, () => session.send(said.mail));
     await content.dispose();
+    if (replies.failure !== undefined) this.#dialogues.at(-1)?.event(replies.failure.reply.text);
     const result = interpret(replies, said.recipients, this.#lmtp, session.host);
     const dsn = session.supports("DSN") && !this.#lmtp;
     for (const [number, outcome] of result.outcomes) settle(number, outcome, dsn);
     if (result.hostFailure !== undefined) this.#lastReply = result.hostFailure;
-    if (replies.failure === undefined && session.usable && result.hostFailure === undefined)
-      this.#context.cache.give(key, session);
+    if (result.again && replies.failure === undefined && session.usable && !this.#job.signal.aborted) {
+      this.#transmitMs += performance.now() - startedMs;
+      return await this.#transact(session, key);
+    }
+    if (replies.failure === undefined && session.usable && result.hostFailure === undefined) this.#keep(key, session);
     else session.destroy();
     this.#transmitMs += performance.now() - startedMs;
     return result.unanswered;
+  }
+
+  #keep(key: string, session: Session): void {
+    this.#context.cache.give(key, session, this.#job.transport.messagesPerConnection);
   }
 
   async #abortable<T>(session: Session, work: () => Promise<T>): Promise<T> {
@@ -236,7 +286,13 @@ class SmtpDelivery {
   #report(reply: Reply = this.#lastReply, scope: FailureScope = "host"): DeliveryReport {
     for (const recipient of this.#left()) this.#fail(recipient, reply, scope);
     const outcomes = this.#job.recipients.flatMap(({ number }) => this.#outcomes.get(number) ?? []);
-    return { outcomes, connectMs: this.#connectMs, transmitMs: this.#transmitMs };
+    const dialogue = outcomes.some(({ kind }) => kind === "failed") ? dialogueText(this.#dialogues) : undefined;
+    return {
+      outcomes,
+      connectMs: this.#connectMs,
+      transmitMs: this.#transmitMs,
+      ...(dialogue === undefined ? {} : { dialogue }),
+    };
   }
 }
 

@@ -6,6 +6,7 @@
  * dot too) about the recipient. Once the final dot is out, no other host is tried in this attempt: the message may have been taken.
  * RFC 5321 §4.2.4.2 (meaning of codes), §4.5.3.1.10 (552 to RCPT), RFC 2033 §4.2, RFC 3461 §5.2.2, RFC 6531 §3.4, RFC 8689 §4.2.
  */
+import { domainKey, splitAddress } from "../config/address.ts";
 import type { Envelope, QueuedRecipient } from "../queue/queue.ts";
 import type { Reply } from "../reply.ts";
 import type { FailureScope } from "./deliver.ts";
@@ -23,6 +24,8 @@ export interface TransactionResult {
   readonly outcomes: ReadonlyMap<number, RecipientOutcome>;
   /** Set when recipients are left. */
   readonly hostFailure: Reply | undefined;
+  /** Some were put off only because there were too many at once: the same session, once more. RFC 5321 §4.5.3.1.10. */
+  readonly again: boolean;
   /** Nothing was answered at all: on a session that was kept idle it means the peer had hung up. */
   readonly unanswered: boolean;
 }
@@ -32,7 +35,13 @@ const unspeakable = /[\r\n<>\0]/;
 const nonAscii = /\P{ASCII}/u;
 
 export type Said =
-  | { readonly kind: "mail"; readonly mail: Mail; readonly recipients: readonly QueuedRecipient[] }
+  | {
+      readonly kind: "mail";
+      readonly mail: Mail;
+      readonly recipients: readonly QueuedRecipient[];
+      /** Whom this server cannot be told about. */
+      readonly unsayable: readonly { readonly recipient: QueuedRecipient; readonly reply: Reply }[];
+    }
   | { readonly kind: "refused"; readonly reply: Reply };
 
 /** The commands for these recipients, as far as this server's extensions allow them. */
@@ -49,11 +58,13 @@ export function mailFor(
   }
   if (session.supports("SIZE")) parameters.push(`SIZE=${size}`);
   if (envelope.body === "8BITMIME" && session.supports("8BITMIME")) parameters.push("BODY=8BITMIME");
-  if (needsUtf8(envelope, recipients, content.head)) {
-    if (!session.supports("SMTPUTF8"))
-      return refuse(550, "5.6.7", "Server does not take internationalized mail (SMTPUTF8)");
-    parameters.push("SMTPUTF8");
-  }
+  const sender = plainest(envelope.sender);
+  const addressed = recipients.map((recipient) => ({ recipient, address: plainest(recipient.address) }));
+  const forAll = nonAscii.test(sender) || hasUtf8Header(envelope, content.head);
+  const utf8 = session.supports("SMTPUTF8");
+  const sayable = utf8 ? addressed : addressed.filter(({ address }) => !nonAscii.test(address));
+  if (!utf8 && (forAll || sayable.length === 0)) return { kind: "refused", reply: noUtf8 };
+  if (forAll || sayable.some(({ address }) => nonAscii.test(address))) parameters.push("SMTPUTF8");
   if (envelope.requireTls) {
     if (!session.secure || !session.supports("REQUIRETLS"))
       return refuse(550, "5.7.30", "Server does not support REQUIRETLS");
@@ -65,15 +76,22 @@ export function mailFor(
   return {
     kind: "mail",
     mail: {
-      sender: envelope.sender,
+      sender,
       parameters,
-      recipients: recipients.map((recipient) => ({
-        address: recipient.address,
+      recipients: sayable.map(({ recipient, address }) => ({
+        address,
         parameters: dsn ? dsnParameters(recipient) : [],
       })),
       content: content.data,
+      size,
     },
-    recipients,
+    recipients: sayable.length === recipients.length ? recipients : sayable.map(({ recipient }) => recipient),
+    unsayable:
+      sayable.length === recipients.length
+        ? []
+        : recipients
+            .filter((recipient) => !sayable.some((each) => each.recipient === recipient))
+            .map((recipient) => ({ recipient, reply: noUtf8 })),
   };
 }
 
@@ -93,9 +111,23 @@ function dsnParameters({ notify, originalRecipient }: QueuedRecipient): readonly
   ];
 }
 
+/** RFC 6531 §3.5; RFC 3463 X.6.7. */
+const noUtf8: Reply = {
+  code: 550,
+  enhanced: "5.6.7",
+  text: "Server does not take internationalized mail (SMTPUTF8)",
+};
+
+/** A domain has an ASCII form that every server knows (RFC 5890 A-labels); only a local part outside ASCII needs SMTPUTF8. */
+function plainest(address: string): string {
+  if (!nonAscii.test(address)) return address;
+  const parts = splitAddress(address);
+  const domain = parts === undefined || nonAscii.test(parts.localPart) ? undefined : domainKey(parts.domain);
+  return parts === undefined || domain === undefined ? address : `${parts.localPart}@${domain}`;
+}
+
 /** Declared by the client and really there: many clients declare SMTPUTF8 for plain ASCII mail, which any server may have. */
-function needsUtf8(envelope: Envelopes, recipients: readonly QueuedRecipient[], head: Buffer): boolean {
-  if (nonAscii.test(envelope.sender) || recipients.some(({ address }) => nonAscii.test(address))) return true;
+function hasUtf8Header(envelope: Envelopes, head: Buffer): boolean {
   if (!envelope.smtpUtf8) return false;
   const end = head.indexOf("\r\n\r\n");
   return (end < 0 ? head : head.subarray(0, end)).some((byte) => byte >= 0x80);
@@ -109,6 +141,7 @@ export function interpret(
 ): TransactionResult {
   const outcomes = new Map<number, RecipientOutcome>();
   let hostFailure: Reply | undefined = replies.failure?.reply;
+  let again = false;
   const fail = (recipient: QueuedRecipient, reply: Reply, scope: FailureScope): void => {
     outcomes.set(recipient.number, { kind: "failed", reply, scope });
   };
@@ -121,37 +154,56 @@ export function interpret(
   else if (replies.failure?.step === "protocol" && replies.mail === undefined)
     failAll(recipients, replies.failure.reply, "message");
   else if (replies.mail !== undefined && replies.mail.code >= 300) {
-    if (replies.mail.code === 421) hostFailure = replies.mail;
-    else failAll(recipients, replies.mail, "message");
+    if (isOfHost(replies.mail)) hostFailure = replies.mail;
+    else failAll(recipients, intelligible(replies.mail), "message");
   } else {
     const accepted: QueuedRecipient[] = [];
+    const tooMany: { readonly recipient: QueuedRecipient; readonly reply: Reply }[] = [];
     for (const [at, recipient] of recipients.entries()) {
       const reply = replies.rcpt[at];
       if (reply === undefined) continue;
       if (reply.code === 421) hostFailure = reply;
-      else if (reply.code >= 300) fail(recipient, asTooManyRecipients(reply), "recipient");
-      else accepted.push(recipient);
+      else if (reply.code >= 300) {
+        const known = asTooManyRecipients(intelligible(reply));
+        if (isTooManyRecipients(known)) tooMany.push({ recipient, reply: known });
+        else fail(recipient, known, "recipient");
+      } else accepted.push(recipient);
     }
     if (accepted.length > 0 && replies.data !== undefined && replies.data.code >= 400) {
-      if (replies.data.code === 421) hostFailure = replies.data;
+      if (isOfHost(replies.data)) hostFailure = replies.data;
       else failAll(accepted, replies.data, "message");
     } else if (replies.data !== undefined && replies.data.code < 400) {
       for (const [at, recipient] of accepted.entries()) {
         const reply = lmtp ? replies.final[at] : replies.final[0];
         if (reply !== undefined && reply.code < 300) outcomes.set(recipient.number, { kind: "delivered", reply });
         else if (reply !== undefined && (reply.code !== 421 || replies.dataEnded))
-          fail(recipient, reply, lmtp ? "recipient" : "message");
+          fail(recipient, intelligible(reply), lmtp ? "recipient" : "message");
         else if (replies.dataEnded) {
           const text = `${host}: lost connection after end of data; the message may be sent more than once`;
           fail(recipient, { code: 451, enhanced: "4.4.2", text }, "host");
         }
       }
     }
+    // Only after a transaction that did come to its end: each round then leaves fewer.
+    again = tooMany.length > 0 && accepted.some(({ number }) => outcomes.get(number)?.kind === "delivered");
+    if (!again) for (const { recipient, reply } of tooMany) fail(recipient, reply, "recipient");
   }
+  if (again) return { outcomes, hostFailure: undefined, again, unanswered };
   const left = recipients.some(({ number }) => !outcomes.has(number));
   const lost: Reply = { code: 451, enhanced: "4.4.2", text: `${host}: lost connection` };
-  return { outcomes, hostFailure: left ? (hostFailure ?? lost) : undefined, unanswered };
+  return { outcomes, hostFailure: left ? (hostFailure ?? lost) : undefined, again, unanswered };
 }
+
+/** 421, or trouble of the mail system itself before it has seen the message (RFC 3463 X.3.x: full, not accepting, …): another host may be well. */
+const isOfHost = ({ code, enhanced }: Reply): boolean =>
+  code === 421 || (code >= 400 && code < 500 && enhanced.startsWith("4.3."));
+
+/** RFC 5321 §4.2.1: 3yz where none was asked for is neither yes nor no. Unknown is temporary. */
+const intelligible = (reply: Reply): Reply =>
+  reply.code < 400 ? { code: 451, enhanced: "4.5.0", text: `Unexpected reply: ${reply.code} ${reply.text}` } : reply;
+
+const isTooManyRecipients = ({ code, enhanced }: Reply): boolean =>
+  code === 452 && (enhanced === "" || enhanced === "4.5.3");
 
 /** RFC 5321 §4.5.3.1.10: 552 to RCPT is the old way to say "too many recipients", to be read as 452. */
 const asTooManyRecipients = (reply: Reply): Reply =>

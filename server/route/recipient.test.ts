@@ -187,6 +187,46 @@ test("a route's connections and client certificate reach the transport", () => {
   assert.equal(resolution.transport.tlsPolicyKey, "[exact]:25");
 });
 
+test("every transport of a Route, by destination and by sender; who sends from another address shares nothing", () => {
+  const hop = { host: "gw", port: 26 };
+  const routes = {
+    "lmtp.test": { delivery: { kind: "lmtp" as const, ...hop } },
+    "error.test": { delivery: { kind: "error" as const, code: 550, enhanced: "5.7.1", text: "no" } },
+    "later.test": { delivery: { kind: "error" as const, code: 450, enhanced: "4.7.1", text: "retry" } },
+    "discard.test": { delivery: { kind: "discard" as const } },
+    "hold.test": { delivery: { kind: "hold" as const } },
+    "mx.test": { delivery: { kind: "smtp" as const, ...hop, lookupMX: true, implicitTLS: false } },
+    "six.test": {
+      delivery: { kind: "smtp" as const, host: "2001:db8::1", port: 25, lookupMX: false, implicitTLS: false },
+    },
+    "bound.test": { ...smtp("gw"), sourceAddresses: ["192.0.2.1", "2001:db8::1"] },
+    "free.test": smtp("gw"),
+  };
+  const routed = aLiveConfig({
+    domains: {},
+    addresses: {},
+    routes,
+    senderRoutes: { "@discarded.test": routes["discard.test"], "@refused.test": routes["error.test"] },
+  });
+  const by = (domainName: string, sender = "s@any.test"): string =>
+    ask(`x@${domainName}`, { config: routed, sender }).split(" x@")[0] ?? "";
+  assert.equal(by("lmtp.test"), "lmtp:[gw]:26");
+  assert.equal(by("error.test"), "error:550 5.7.1 no");
+  assert.equal(by("later.test"), "error:450 4.7.1 retry");
+  assert.equal(by("discard.test"), "discard");
+  assert.equal(by("hold.test"), "hold");
+  assert.equal(by("mx.test"), "smtp:gw:26");
+  assert.equal(by("six.test"), "smtp:[2001:db8::1]:25");
+  assert.equal(by("free.test"), "smtp:[gw]:25");
+  assert.equal(by("bound.test"), "smtp:[gw]:25;from=192.0.2.1,2001:db8::1");
+  assert.equal(by("elsewhere.test", "a@discarded.test"), "discard");
+  assert.equal(by("elsewhere.test", "a@refused.test"), "error:550 5.7.1 no");
+  assert.equal(by("elsewhere.test", "a@other.test"), "mx:elsewhere.test");
+  const resolution = resolveRecipient(routed, "x@bound.test", { sender: "", expanded: false });
+  assert.ok(resolution.kind === "deliver");
+  assert.deepEqual(resolution.transport.sourceAddresses, ["192.0.2.1", "2001:db8::1"]);
+});
+
 test("the TLS policy of an MX delivery is looked up by the recipient's domain", () => {
   const resolution = resolveRecipient(config, "x@Remote.test", { sender: "", expanded: false });
   assert.ok(resolution.kind === "deliver" && resolution.transport.tlsPolicyKey === "remote.test");

@@ -26,6 +26,12 @@ export type Resolution =
   | { readonly kind: "expand"; readonly into: readonly string[] }
   | { readonly kind: "fail"; readonly reply: Reply };
 
+/** At most so many messages in so much time; a fraction where the shards of a pod share it. */
+export interface Rate {
+  readonly messages: number;
+  readonly perMs: number;
+}
+
 export interface Transport {
   readonly delivery: Delivery | { readonly kind: "mx"; readonly domain: string };
   /** Key for concurrency, back-off and connection reuse: next hop and what TLS requires of it. */
@@ -35,7 +41,13 @@ export interface Transport {
   /** The mailbox address a maildir or LMTP delivery is for: alias and extension removed for maildir, kept for LMTP. */
   readonly mailbox?: string;
   readonly connections?: number;
+  /** Messages over one connection; absent: the usual number. */
+  readonly messagesPerConnection?: number;
+  /** Of this pod, to this destination; bounces are exempt. */
+  readonly rate?: Rate;
   readonly clientCertificate?: string;
+  /** Local addresses to bind; absent: those of the server. */
+  readonly sourceAddresses?: readonly string[];
 }
 
 export type ResolveRecipient = (

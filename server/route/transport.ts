@@ -66,9 +66,17 @@ function outward(config: LiveConfig, parsed: ParsedAddress, sender: string): Tra
   const route = routeByDestination(config, parsed.domain) ?? routeBySender(config, sender);
   const mailbox = `${parsed.localKey}@${parsed.domain}`;
   if (route !== undefined) {
+    const { sourceAddresses } = route;
+    const transport = transportOf(route.delivery, mailbox);
     return {
-      ...transportOf(route.delivery, mailbox),
+      ...transport,
+      // Whoever sends from another address has another reputation there: its own connections, its own back-off.
+      ...(sourceAddresses === undefined
+        ? {}
+        : { sourceAddresses, destination: `${transport.destination};from=${sourceAddresses.join(",")}` }),
       ...(route.connections === undefined ? {} : { connections: route.connections }),
+      ...(route.messagesPerConnection === undefined ? {} : { messagesPerConnection: route.messagesPerConnection }),
+      ...(route.rate === undefined ? {} : { rate: route.rate }),
       ...(route.tls?.clientCertificate === undefined ? {} : { clientCertificate: route.tls.clientCertificate }),
     };
   }
