@@ -1,10 +1,10 @@
 /**
  * What of the original goes back with a report: all of it while it is short and was asked for, else its header.
  *
- * Reads the queue's stream and stops as soon as it knows enough: memory is bounded by 50 KiB whatever the message. Unreadable content gives an
- * empty part: a report without the original is better than none. RFC 3461 §4.3 (RET), §6.2 (size is ours to bound), RFC 3462 §2.
+ * Reads the queue's stream and stops as soon as it knows enough: memory is bounded by 50,000 octets and a chunk whatever the message. Unreadable content gives an
+ * empty part: a report without the original is better than none. RFC 3461 §4.3 (RET), §6.2 (size is ours to bound), RFC 6522 §4.
  */
-export const mostReturned = 51_200;
+export const mostReturned = 50_000;
 
 export interface ReturnedContent {
   readonly kind: "message" | "headers";
@@ -33,6 +33,12 @@ export async function returnedContent(
   const bytes = Buffer.concat(chunks);
   if (complete && wanted !== "HDRS" && length <= mostReturned) return { kind: "message", bytes };
   return { kind: "headers", bytes: headerOf(bytes) };
+}
+
+/** The header with its last line end; all of it where no empty line follows. */
+export function headerSection(bytes: Buffer): Buffer {
+  const end = bytes.indexOf("\r\n\r\n");
+  return end < 0 ? bytes : bytes.subarray(0, end + 2);
 }
 
 /** Up to the empty line; a header longer than what we return ends with its last whole line. */
