@@ -144,7 +144,11 @@ export class Intake {
   }
 
   /** The final dot has come. `commit` says what to store it as. */
-  async finish(commit: { readonly envelope: Envelope; readonly origin: Origin }): Promise<IntakeResult> {
+  async finish(commit: {
+    readonly envelope: Envelope;
+    readonly origin: Origin;
+    readonly hold: boolean;
+  }): Promise<IntakeResult> {
     const last = this.#options.decoder.end();
     this.#add(last === undefined ? [] : [last]);
     if (this.#collector !== undefined && !this.#isUseless()) {
@@ -165,7 +169,8 @@ export class Intake {
     if (writer === undefined) return { kind: "discarded", size: this.#size };
     this.#settled = true;
     try {
-      return { kind: "queued", message: await writer.commit(commit.envelope, commit.origin, { claim: true }), header };
+      const { envelope, origin, hold } = commit;
+      return { kind: "queued", message: await writer.commit(envelope, origin, { claim: true, hold }), header };
     } catch (error) {
       return { kind: "failed", error };
     }

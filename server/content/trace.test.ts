@@ -15,6 +15,7 @@ const trace: Trace = {
   tellsTls: true,
   asksCertificate: false,
   authenticated: false,
+  authenticatedAs: undefined,
   smtpUtf8: false,
   recipients: ["alice@example.org"],
   receivedMs: Date.UTC(2026, 0, 2, 3, 4, 5),
@@ -48,6 +49,11 @@ const table: readonly (readonly [string, Partial<Trace>, string])[] = [
     "TLS, no certificate though asked",
     { tls, asksCertificate: true, authenticated: true },
     `Received: from client.example.net (client.example.net [192.0.2.1])\r\n\t(using TLSv1.3 with cipher TLS_AES_256_GCM_SHA384 (256/256 bits))\r\n\t(no client certificate presented)\r\n\tby mx.example.org (Packetboat) with ESMTPSA id Q1\r\n\tfor <alice@example.org>;\r\n\t${at}\r\n`,
+  ],
+  [
+    "the user, where the listener tells it",
+    { authenticated: true, authenticatedAs: "al(i)ce@example.org" },
+    `Received: from client.example.net (client.example.net [192.0.2.1])\r\n\t(Authenticated sender: al?i?ce@example.org)\r\n\tby mx.example.org (Packetboat) with ESMTPA id Q1\r\n\tfor <alice@example.org>;\r\n\t${at}\r\n`,
   ],
   [
     "TLS that is not told",

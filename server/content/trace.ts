@@ -20,6 +20,8 @@ export interface Trace {
   readonly tellsTls: boolean;
   readonly asksCertificate: boolean;
   readonly authenticated: boolean;
+  /** Whom the listener names in the field. */
+  readonly authenticatedAs: string | undefined;
   readonly smtpUtf8: boolean;
   readonly recipients: readonly string[];
   readonly receivedMs: number;
@@ -42,6 +44,9 @@ export const addressLiteral = (address: string): string =>
 /** Only what a domain or an address literal is made of; anything else would be a comment, a quote or a fold. */
 const harmless = (text: string): string => text.replaceAll(/[^A-Za-z0-9._:[\]-]/g, "?").slice(0, 255);
 
+/** RFC 5322 §3.2.2: what may stand in a comment as it is, `@` among it. */
+const inComment = (text: string): string => text.replaceAll(/[^A-Za-z0-9._@+=-]/g, "?").slice(0, 255);
+
 const days = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
 const months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const two = (value: number): string => String(value).padStart(2, "0");
@@ -63,6 +68,8 @@ export function receivedField(trace: Trace): string {
     if (clientCertificate !== undefined) lines.push(`(client certificate sha256:${clientCertificate.certificate})`);
     else if (trace.asksCertificate) lines.push("(no client certificate presented)");
   }
+  // As Postfix's smtpd_sasl_authenticated_header writes it.
+  if (trace.authenticatedAs !== undefined) lines.push(`(Authenticated sender: ${inComment(trace.authenticatedAs)})`);
   const protocol = protocolName({ ...trace, secure: trace.tls !== undefined });
   lines.push(`by ${trace.hostname} (Packetboat) with ${protocol} id ${trace.id}`);
   const [recipient, ...others] = trace.recipients;

@@ -220,6 +220,10 @@ test("connections are kept for the next message, up to their share, and a dead o
     assert.deepEqual(said(await deliver(aJob(config, to(peer.port), aMessage(["a@x.test"])))), ["delivered 250 2.0.0"]);
   assert.equal(peer.connections, 3);
   assert.equal(peer.received.length, 7);
+  // A Route may say less.
+  const shaped = { ...to(peer.port), messagesPerConnection: 2, destination: "shaped" };
+  for (let count = 0; count < 4; count++) await deliver(aJob(config, shaped, aMessage(["a@x.test"])));
+  assert.equal(peer.connections, 5);
 
   const fickle = await aScript(t, "220 hi\r\n", (line, socket, connection) => {
     if (line === "." && connection === 0) setImmediate(() => socket.destroy());

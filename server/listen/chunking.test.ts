@@ -36,7 +36,10 @@ test("a message in one chunk, in three, and in chunks of nothing; dots mean noth
       const last = number === sizes.length - 1;
       client.send(`BDAT ${size}${last ? " LAST" : ""}\r\n${text.slice(at, at + size)}`);
       at += size;
-      assert.match(await client.reply(), last ? /^250 2\.0\.0 Ok: queued as / : new RegExp(`^250 2\\.0\\.0 Ok: ${size} octets`));
+      assert.match(
+        await client.reply(),
+        last ? /^250 2\.0\.0 Ok: queued as / : new RegExp(`^250 2\\.0\\.0 Ok: ${size} octets`),
+      );
     }
     assert.equal(storedText(server, place), text);
     client.close();
@@ -49,7 +52,13 @@ test("pipelined with its envelope, and a command right behind the octets", { tim
   client.send(
     "MAIL FROM:<bob@example.com>\r\nRCPT TO:<alice@example.org>\r\nBDAT 7\r\nA: b\r\n\rBDAT 4 LAST\r\n\nx\r\nNOOP\r\n",
   );
-  for (const expected of [/^250 2\.1\.0/, /^250 2\.1\.5/, /^250 2\.0\.0 Ok: 7/, /^250 2\.0\.0 Ok: queued/, /^250 2\.0\.0 Ok/])
+  for (const expected of [
+    /^250 2\.1\.0/,
+    /^250 2\.1\.5/,
+    /^250 2\.0\.0 Ok: 7/,
+    /^250 2\.0\.0 Ok: queued/,
+    /^250 2\.0\.0 Ok/,
+  ])
     assert.match(await client.reply(), expected);
   assert.equal(storedText(server), "A: b\r\n\r\nx\r\n");
   client.close();

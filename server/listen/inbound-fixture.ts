@@ -65,6 +65,7 @@ export function aConfig(config: Partial<Omit<LiveConfig, "server">> = {}, server
     tlsPolicies: new Map(),
     relayClientCerts: new Map(),
     passwords: new Map(),
+    scramVerifiers: new Map(),
     credentials: new Map(),
     certificates: new Map(),
     authorities: new Map(),
@@ -83,7 +84,10 @@ export function aConfig(config: Partial<Omit<LiveConfig, "server">> = {}, server
         lifetimeMs: 432_000_000,
         bounceLifetimeMs: 432_000_000,
         delayWarningMs: 0,
+        confirmDelayCleared: false,
         softBounce: false,
+        hold: false,
+        notify: ["DoubleBounce"],
         minFreeBytes: 0,
       },
       outbound: {
@@ -95,11 +99,21 @@ export function aConfig(config: Partial<Omit<LiveConfig, "server">> = {}, server
         concurrency: 1,
         smtpPort: 25,
         allowPrivateNextHops: false,
+        allowedNetworks: [],
+        deniedNetworks: [],
+        sourceAddresses: [],
       },
       recipientDelimiters: "+-",
       postmaster: ["alice@example.org"],
       strictEnvelopes: false,
+      authentication: {
+        mechanisms: ["PLAIN", "LOGIN", "EXTERNAL"],
+        mailboxes: true,
+        saltKey: "0".repeat(64),
+        failures: { perClient: 0, perUser: 0, windowMs: 600_000 },
+      },
       accessRules: [],
+      lookups: [],
       ...server,
       limits: {
         messageSizeBytes: 100_000,
@@ -191,7 +205,11 @@ class MemoryWriter implements MessageWriter {
     if (this.#queue.keep) this.#content.push(data);
   }
 
-  async commit(envelope: Envelope, origin: Origin): Promise<QueuedMessage> {
+  async commit(
+    envelope: Envelope,
+    origin: Origin,
+    { hold = false }: Parameters<MessageWriter["commit"]>[2] = {},
+  ): Promise<QueuedMessage> {
     this.#queue.onCommit();
     if (this.#queue.gate !== undefined) await this.#queue.gate;
     const trouble = this.#queue.commitTrouble;
@@ -210,8 +228,8 @@ class MemoryWriter implements MessageWriter {
         ...recipient,
         number,
         expanded: false,
-        state: "active",
-        attempts: 1,
+        state: hold ? "hold" : "active",
+        attempts: hold ? 0 : 1,
         dueMs: 0,
         delayWarned: false,
       })),

@@ -6,7 +6,8 @@
  * next applyConfig; an address family the host lacks is skipped. RFC 5321 §3.8 (421 when closing).
  */
 import type { AddressInfo } from "node:net";
-import { PasswordVerifier } from "../auth/verifier.ts";
+import { Authenticator } from "../auth/authenticator.ts";
+import { FailureCounts } from "../auth/failures.ts";
 import type { Listener, LiveConfig } from "../config/schema.ts";
 import type { Log } from "../observe/log.ts";
 import { rejected, tlsErrors } from "../observe/metrics.ts";
@@ -14,6 +15,7 @@ import { isInNetworks } from "../policy/networks.ts";
 import type { Queue, QueuedMessage } from "../queue/queue.ts";
 import type { StandingOf } from "../route/resolve.ts";
 import { standingOf } from "../route/standing.ts";
+import { Notices } from "../session/notices.ts";
 import type { Resolver, SessionPorts } from "../session/ports.ts";
 import { Session } from "../session/session.ts";
 import type { SharedState } from "../session/shared-state.ts";
@@ -77,7 +79,7 @@ class ShardListeners implements Inbound {
   readonly #options: InboundOptions;
   readonly #ports: SessionPorts;
   readonly #tls: TlsContexts;
-  readonly #verifier: PasswordVerifier;
+  readonly #authenticator: Authenticator;
   readonly #sessions = new Set<Session>();
   #doors: Door[] = [];
   #applying: Promise<void> = Promise.resolve();
@@ -87,7 +89,7 @@ class ShardListeners implements Inbound {
   constructor(options: InboundOptions) {
     this.#options = options;
     this.#tls = new TlsContexts(options.log);
-    this.#verifier = new PasswordVerifier(options.log);
+    this.#authenticator = new Authenticator(options.log);
     this.#ports = {
       config: options.config,
       queue: options.queue,
@@ -95,9 +97,11 @@ class ShardListeners implements Inbound {
       log: options.log,
       shared: options.shared,
       resolver: options.resolver,
-      verifier: this.#verifier,
+      authenticator: this.#authenticator,
+      failures: new FailureCounts(options.shared, options.log),
       tls: this.#tls,
       standingOf: options.standingOf ?? standingOf,
+      notices: new Notices(options),
       errorDelayMs: options.errorDelayMs ?? 1000,
     };
   }
@@ -119,6 +123,7 @@ class ShardListeners implements Inbound {
     if (this.#draining) return;
     const config = this.#options.config();
     this.#tls.apply(config);
+    this.#authenticator.apply(config);
     const wanted = new Map<
       string,
       { readonly listener: Listener; readonly address: string; readonly identity: string }
@@ -263,7 +268,7 @@ class ShardListeners implements Inbound {
       for (const session of this.#sessions) session.cutOff();
       await within(emptied, LAST_WAIT_MS);
     }
-    await this.#verifier.close();
+    await this.#authenticator.close();
   }
 }
 

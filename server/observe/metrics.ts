@@ -96,9 +96,21 @@ export const latencySeconds = new Histogram({
   buckets: [...seconds, 3600, 14400, 86400],
   registers,
 });
+export const possibleDuplicates = new Counter({
+  name: "packetboat_possible_duplicates_total",
+  help: "Recipients that may get a message twice, by cause (unrecorded: delivered, but the result could not be stored; late: delivered after the delivery was given up; restart: under way when the process ended).",
+  labelNames: ["cause"] as const,
+  registers,
+});
+export const schedulerStalled = new Gauge({
+  name: "packetboat_scheduler_stalled",
+  help: "Steps of the scheduler that take longer than they ever should, by what (delivery, settlement, claim, poll, waiting, lost).",
+  labelNames: ["what"] as const,
+  registers,
+});
 export const bounces = new Counter({
   name: "packetboat_reports_total",
-  help: "Delivery status notifications written, by kind (failure, delay, success).",
+  help: "Delivery status notifications written, by kind (failure, delay, cleared, success).",
   labelNames: ["kind"] as const,
   registers,
 });
@@ -130,5 +142,19 @@ export const certificateProblems = new Gauge({
   name: "packetboat_certificate_problems",
   help: "Server certificates that are expired or unusable, by reason (expired, unusable).",
   labelNames: ["reason"] as const,
+  registers,
+});
+export const lookupSeconds = new Histogram({
+  name: "packetboat_lookup_seconds",
+  help: "One question to a source of lookups, by its name, role (domains, mailboxes, aliases, transports, tlsPolicies, access, senders, passwords) and result (found, missing, unavailable). Answers from the cache are not counted.",
+  labelNames: ["lookup", "role", "result"] as const,
+  buckets: seconds,
+  registers,
+});
+export const lookupAvailable = new Gauge({
+  name: "packetboat_lookup_available",
+  help: "0 while no host of this source of lookups answers, as seen by the shard that sees least.",
+  labelNames: ["lookup"] as const,
+  aggregator: "min",
   registers,
 });

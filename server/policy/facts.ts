@@ -19,6 +19,8 @@ export interface TlsFacts {
   readonly servername: string | undefined;
   /** Lower-case hex SHA-256 of the client's certificate and of its public key; undefined when it showed none. */
   readonly clientCertificate: { readonly certificate: string; readonly publicKey: string } | undefined;
+  /** tls-exporter octets of this connection (RFC 9266); absent where the protocol cannot give them. */
+  readonly channelBinding?: () => Buffer | undefined;
 }
 
 export interface ClientFactsSource {

@@ -16,6 +16,7 @@ export const REASONS = [
   "access-recipient",
   "access-sender",
   "authentication-failed",
+  "authentication-limited",
   "authentication-required",
   "authentication-unavailable",
   "bad-address",

@@ -163,6 +163,7 @@ function prepareSource(
   readonly messages: Query<SourceMessage>;
   readonly recipients: Query<SourceRecipient>;
   readonly chunks: Query<SourceChunk>;
+  readonly dialogue: Query<{ text: string }> | undefined;
 } {
   try {
     const messages = new Query<SourceMessage>(
@@ -179,7 +180,12 @@ function prepareSource(
       `SELECT key - ?1 * ${MOST_CHUNKS} AS number, crc, data FROM chunk
      WHERE key >= ?1 * ${MOST_CHUNKS} AND key < (?1 + 1) * ${MOST_CHUNKS}`,
     );
-    return { messages, recipients, chunks };
+    // Version 1 had none; a file that it began to take over is read as it is.
+    const hasDialogue = new Query(source, "SELECT 1 FROM sqlite_schema WHERE name = 'dialogue'").get() !== undefined;
+    const dialogue = hasDialogue
+      ? new Query<{ text: string }>(source, "SELECT text FROM dialogue WHERE message = ?")
+      : undefined;
+    return { messages, recipients, chunks, dialogue };
   } catch (error) {
     throw orphanTrouble(error, file);
   }
@@ -187,7 +193,7 @@ function prepareSource(
 
 /** Yields after each slice. Chunks are copied as they are, with the checksums they have. */
 function* copySlices(source: DatabaseSync, target: DatabaseSync, file: string): Generator<void, void> {
-  const { messages, recipients, chunks } = prepareSource(source, file);
+  const { messages, recipients, chunks, dialogue } = prepareSource(source, file);
   const insertMessage = new Query(
     target,
     `INSERT INTO message (id, state, received_ms, size, chunks, envelope, origin) VALUES (?, ? + 2, ?, ?, ?, ?, ?)`,
@@ -198,6 +204,7 @@ function* copySlices(source: DatabaseSync, target: DatabaseSync, file: string): 
     `INSERT INTO recipient (message, number, state, flags, attempts, due_ms, address, details, reply)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   );
+  const insertDialogue = new Query(target, "INSERT INTO dialogue (message, text) VALUES (?, ?)");
   const insertChunk = new Query(target, `INSERT INTO chunk (key, crc, data) VALUES (? * ${MOST_CHUNKS} + ?, ?, ?)`);
   let work = 0;
   for (const message of rowsOf(messages, file)) {
@@ -216,6 +223,8 @@ function* copySlices(source: DatabaseSync, target: DatabaseSync, file: string): 
         row.details,
         row.reply,
       );
+    if (dialogue !== undefined)
+      for (const { text } of rowsOf(dialogue, file, message.key)) insertDialogue.run(key, text);
     for (const { number, crc, data } of rowsOf(chunks, file, message.key)) {
       insertChunk.run(key, number, crc, data);
       if (++work >= SLICE) {

@@ -2,11 +2,13 @@
  * Whether the queue takes mail now, and if not, why: asked before MAIL, by readiness and by every call.
  *
  * full: less than minFree is left, or the disk itself said so; looked at again at most once a second while somebody asks, and over by itself.
+ * While the reserve of `reserve.ts` is given up, as much again must be free: the space it gave is for settling, not for more mail.
  * failed and closed are final. The reason is in the log once at each change and in `packetboat_queue_unavailable`.
  */
 import { statfs } from "node:fs/promises";
 import type { Log } from "../observe/log.ts";
 import { queueUnavailable } from "../observe/metrics.ts";
+import type { Space } from "./protocol.ts";
 import { QueueUnavailable } from "./queue.ts";
 
 export type Reason = QueueUnavailable["reason"];
@@ -21,8 +23,7 @@ export class Availability {
   #final: { readonly reason: "failed" | "closed"; readonly message: string } | undefined;
   /** Of the file system, at the last look. */
   #diskFreeBytes = Number.POSITIVE_INFINITY;
-  /** Within the database file. */
-  #innerFreeBytes = 0;
+  #space: Space = { innerFreeBytes: 0, missingReserveBytes: 0 };
   #lookedAt = Number.NEGATIVE_INFINITY;
   #refusedUntil = Number.NEGATIVE_INFINITY;
   #isLooking = false;
@@ -53,8 +54,9 @@ export class Availability {
 
   #whyFull(now: number): string | undefined {
     if (now < this.#refusedUntil) return "no space left for the queue";
-    const freeBytes = this.#diskFreeBytes + this.#innerFreeBytes;
-    const minFreeBytes = this.#minFreeBytes();
+    const { innerFreeBytes, missingReserveBytes } = this.#space;
+    const freeBytes = this.#diskFreeBytes + innerFreeBytes;
+    const minFreeBytes = this.#minFreeBytes() + missingReserveBytes;
     return freeBytes < minFreeBytes
       ? `only ${freeBytes} bytes are free for the queue, less than the ${minFreeBytes} that must be`
       : undefined;
@@ -84,9 +86,9 @@ export class Availability {
     }
   }
 
-  /** Pages that earlier mail has left within the file: the next mail fills them first. */
-  innerFree(bytes: number): void {
-    this.#innerFreeBytes = bytes;
+  /** Pages that earlier mail has left within the file: the next mail fills them first. And the state of the reserve. */
+  space(space: Space): void {
+    this.#space = space;
   }
 
   /** A commit found no space. */

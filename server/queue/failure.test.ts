@@ -20,7 +20,7 @@ import {
   put,
   statesOf,
 } from "./queue-fixture.ts";
-import { bodyOf, type Seen } from "./storage-trouble.ts";
+import { bodyOf, type Seen, type SeenCrowded } from "./storage-trouble.ts";
 
 const done: Settlement = { recipient: 0, kind: "delivered", reply: delivered };
 const isFull = { name: "QueueUnavailable", reason: "full" };
@@ -32,10 +32,10 @@ async function gauge(reason: string): Promise<number | undefined> {
 
 const script = join(import.meta.dirname, "storage-trouble.ts");
 
-async function seenBy(command: string, ...parameters: string[]): Promise<Seen> {
+async function seenBy<What = Seen>(command: string, ...parameters: string[]): Promise<What> {
   const { stdout, stderr } = await promisify(execFile)(command, parameters, { timeout: 60_000 });
   assert.match(stdout, /^\{/, stderr);
-  return JSON.parse(stdout) as Seen;
+  return JSON.parse(stdout) as What;
 }
 
 async function assertKept(folder: string, seen: Seen): Promise<void> {
@@ -74,6 +74,18 @@ test("a database that may not grow: new mail is refused, settling goes on, and t
 const mounting = ["unshare", "--user", "--map-root-user", "--mount"];
 const mayMount =
   spawnSync(mounting[0] ?? "", [...mounting.slice(1), "sh", "-c", "mount -t tmpfs -o size=1m none /mnt"]).status === 0;
+const onSmallDisk = { skip: mayMount ? false : "this machine does not let us mount a small file system" };
+
+/** On a disk of 48 MiB that is gone with the process. */
+async function seenOnSmallDisk<What>(...mode: string[]): Promise<What> {
+  const folder = aFolder();
+  const inside = `mount -t tmpfs -o size=48m none "$1" && "$2" "$3" "$1/0.sqlite" $4`;
+  const [command = "", ...options] = mounting;
+  const parameters = ["sh", "-c", inside, "sh", folder, process.execPath, script, ...mode];
+  const seen = await seenBy<What>(command, ...options, ...parameters);
+  rmSync(folder, { recursive: true });
+  return seen;
+}
 
 describe("side by side, because they wait for room", { concurrency: true }, () => {
   test("in one group with mail that does not fit, settlements are stored all the same", async () => {
@@ -134,24 +146,9 @@ describe("side by side, because they wait for room", { concurrency: true }, () =
     assert.equal(q.queue.unavailable(), undefined);
   });
 
-  test("a full disk: refused as full, settling frees space, then mail is taken again; nothing confirmed is lost", {
-    skip: mayMount ? false : "this machine does not let us mount a small file system",
-  }, async () => {
-    const folder = aFolder();
-    // The mount is gone with the process.
-    const inside = `mount -t tmpfs -o size=48m none "$1" && "$2" "$3" "$1/0.sqlite"`;
-    const seen = await seenBy(
-      mounting[0] ?? "",
-      ...mounting.slice(1),
-      "sh",
-      "-c",
-      inside,
-      "sh",
-      folder,
-      process.execPath,
-      script,
-    );
-    rmSync(folder, { recursive: true });
+  const frees = "a full disk: refused as full, settling frees space, then mail is taken again; nothing confirmed is lost";
+  test(frees, onSmallDisk, async () => {
+    const seen = await seenOnSmallDisk<Seen>();
     assert.equal(seen.refusal, "full");
     assert.equal(seen.unavailable, "full");
     assert.equal(seen.reading, "done");
@@ -159,6 +156,18 @@ describe("side by side, because they wait for room", { concurrency: true }, () =
     assert.equal(seen.healed, true);
     assert.equal(seen.kept, true);
     assert.ok(seen.stored.length > 50);
+    assert.deepEqual(seen.events, ["queue-full", "queue-no-longer-full"]);
+  });
+
+  const spares = "a disk that others have filled: the reserve that is given up is for settling, not for mail";
+  test(spares, onSmallDisk, async () => {
+    const seen = await seenOnSmallDisk<SeenCrowded>("crowded");
+    assert.equal(seen.refusal, "full");
+    assert.equal(seen.hasGivenUp, true);
+    assert.equal(seen.takenMeanwhile, 0);
+    assert.match(seen.why, /less than the 16777216 that must be/);
+    assert.equal(seen.settling, "done");
+    assert.equal(seen.healed, true);
     assert.deepEqual(seen.events, ["queue-full", "queue-no-longer-full"]);
   });
 

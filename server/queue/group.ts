@@ -8,11 +8,11 @@
 import type { DatabaseSync } from "node:sqlite";
 import { FreeSpace, Log } from "./database.ts";
 import { type Ours, operations } from "./operations.ts";
-import type { Answer, FromWorker, RawFailure, Request, WorkerOptions } from "./protocol.ts";
+import type { Answer, FromWorker, RawFailure, Request, Space, WorkerOptions } from "./protocol.ts";
 import { Query } from "./query.ts";
 import { Reserve } from "./reserve.ts";
 import { Spool } from "./spool.ts";
-import { describeError, troubleOf } from "./sqlite-error.ts";
+import { describeError, isRefusedWrite, type Trouble, troubleOf } from "./sqlite-error.ts";
 
 export type WorkRequest = Exclude<Request, { readonly op: "close" }>;
 export type GroupAnswers = Extract<FromWorker, { readonly kind: "answers" }>;
@@ -70,7 +70,7 @@ export class GroupCommitter {
     try {
       return this.#recoverOnce(nowMs);
     } catch (error) {
-      if (troubleOf(error) !== "full" && !(error instanceof NoSpace)) throw error;
+      if (this.#troubleOf(error) !== "full" && !(error instanceof NoSpace)) throw error;
       if (this.spool.db.isTransaction) this.spool.db.exec("ROLLBACK");
       this.#inTransaction = false;
       this.#makeSpace();
@@ -85,8 +85,8 @@ export class GroupCommitter {
     return found;
   }
 
-  get freeBytes(): number {
-    return this.#freeSpace.bytes();
+  get space(): Space {
+    return { innerFreeBytes: this.#freeSpace.bytes(), missingReserveBytes: this.#reserve.missingBytes };
   }
 
   get hasLongWork(): boolean {
@@ -110,7 +110,7 @@ export class GroupCommitter {
       answers = this.#withoutSpace(group);
     }
     const commit = items === 0 ? undefined : { items, seconds: (performance.now() - start) / 1000 };
-    return { kind: "answers", answers, commit, freeBytes: this.freeBytes };
+    return { kind: "answers", answers, commit, space: this.space };
   }
 
   /** After the answers are out: whoever waits for them shall not wait for this. */
@@ -195,10 +195,13 @@ export class GroupCommitter {
     return { serial, failure: { reason: "error", message: describeError(error) } };
   }
 
+  /** A quota that is used up (EDQUOT) is an I/O error to SQLite; to those who wait it is a disk that is full. */
+  #troubleOf(error: unknown): Trouble {
+    return isRefusedWrite(error) && this.#reserve.isOutOfSpace() ? "full" : troubleOf(error);
+  }
+
   #throwIfCommon(error: unknown): void {
-    const trouble = troubleOf(error);
-    // A quota that is used up (EDQUOT) is an I/O error to SQLite; to those who wait it is a disk that is full.
-    switch (trouble === "storage" && this.#reserve.isOutOfSpace() ? "full" : trouble) {
+    switch (this.#troubleOf(error)) {
       case "full":
         if (this.spool.db.isTransaction) this.spool.db.exec("ROLLBACK");
         this.#inTransaction = false;
@@ -293,8 +296,7 @@ export class GroupCommitter {
     try {
       this.#log.checkpoint();
     } catch (error) {
-      const trouble = troubleOf(error);
-      if (trouble !== "full") throw new StorageFailed(describeError(error), { cause: error });
+      if (this.#troubleOf(error) !== "full") throw new StorageFailed(describeError(error), { cause: error });
     }
   }
 }

@@ -16,7 +16,7 @@ import {
   type StartState,
 } from "./protocol.ts";
 import { Query } from "./query.ts";
-import { messageState, recipientFlag, recipientState } from "./schema.ts";
+import { LANE_SHIFT, messageState, recipientFlag, recipientState } from "./schema.ts";
 import { troubleOf } from "./sqlite-error.ts";
 import type { Census } from "./totals.ts";
 
@@ -45,6 +45,8 @@ export class Messages {
   readonly #deleteRecipients: Query;
   readonly #deleteChunks: Query;
   readonly #deleteMessage: Query;
+  readonly #deleteDialogue: Query;
+  readonly #setDialogue: Query;
   readonly #setState: Query;
   readonly #holdAll: Query;
   readonly #inState: Query<{ key: number }>;
@@ -77,6 +79,8 @@ export class Messages {
       `DELETE FROM chunk WHERE key >= ?1 * ${MOST_CHUNKS} AND key < (?1 + 1) * ${MOST_CHUNKS}`,
     );
     this.#deleteMessage = new Query(db, "DELETE FROM message WHERE key = ?");
+    this.#deleteDialogue = new Query(db, "DELETE FROM dialogue WHERE message = ?");
+    this.#setDialogue = new Query(db, "INSERT OR REPLACE INTO dialogue (message, text) VALUES (?, ?)");
     this.#setState = new Query(db, "UPDATE message SET state = ? WHERE key = ?");
     this.#holdAll = new Query(
       db,
@@ -124,13 +128,20 @@ export class Messages {
       this.#addChunks(key, 0, body);
     }
     for (const [number, recipient] of message.recipients.entries())
-      this.addRecipient(key, number, recipient, message.start, message.receivedMs);
+      this.addRecipient(key, number, recipient, message.start, message.receivedMs, message.lane);
     this.#census.stored(message.start, message.recipients.length, message.size);
   }
 
-  addRecipient(key: number, number: number, recipient: RawNewRecipient, start: StartState, dueMs: number): void {
+  addRecipient(
+    key: number,
+    number: number,
+    recipient: RawNewRecipient,
+    start: StartState,
+    dueMs: number,
+    lane: number,
+  ): void {
     const { address, details, expanded } = recipient;
-    const flags = expanded ? recipientFlag.expanded : 0;
+    const flags = (expanded ? recipientFlag.expanded : 0) | (lane << LANE_SHIFT);
     this.#insertRecipient.run(
       key,
       number,
@@ -196,6 +207,11 @@ export class Messages {
     });
   }
 
+  /** What was said at an attempt that failed, in place of the one before. */
+  keepDialogue(key: number, text: string): void {
+    this.#setDialogue.run(key, text);
+  }
+
   /** Take a visible message out of the totals and out of the database. */
   remove(row: MessageRow): void {
     this.#census.removed(row.key, row.size, row.state === messageState.corrupt);
@@ -205,6 +221,7 @@ export class Messages {
   erase(key: number): void {
     this.#deleteChunks.run(key);
     this.#deleteRecipients.run(key);
+    this.#deleteDialogue.run(key);
     this.#deleteMessage.run(key);
   }
 

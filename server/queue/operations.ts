@@ -35,10 +35,14 @@ export const operations: Table = {
   abort: { kind: "relieve", run: (spool, { id }) => spool.messages.abort(id) },
   settle: {
     kind: "relieve",
-    run: (spool, { id, nowMs, settlements, reports }, body) =>
-      spool.transitions.settle(id, nowMs, settlements, reports, body),
+    run: (spool, { id, nowMs, settlements, reports, dialogue }, body) =>
+      spool.transitions.settle(id, nowMs, settlements, reports, body, dialogue),
   },
-  claim: { kind: "relieve", run: (spool, { nowMs, limit }) => spool.transitions.claim(nowMs, limit) },
+  claim: {
+    kind: "relieve",
+    run: (spool, { nowMs, limit, fullLanes }) => spool.transitions.claim(nowMs, limit, fullLanes),
+  },
+  active: { kind: "read", run: (spool) => spool.transitions.activeMessages() },
   nextDue: { kind: "read", run: (spool, { nowMs }) => spool.transitions.nextDueMs(nowMs) },
   read: {
     kind: "read",
@@ -60,7 +64,7 @@ export const operations: Table = {
     kind: "read",
     run: (spool, { id }) => {
       const message = spool.messages.find(id);
-      return message === undefined ? undefined : spool.views.message(message.key);
+      return message === undefined ? undefined : spool.views.whole(message.key);
     },
   },
   hold: {
@@ -87,6 +91,24 @@ export const operations: Table = {
       const message = spool.messages.find(id);
       if (message !== undefined) spool.messages.remove(message);
       return message !== undefined;
+    },
+  },
+  scan: { kind: "read", run: (spool, request) => spool.scan.page(request) },
+  shape: { kind: "read", run: (spool, request) => spool.scan.shape(request) },
+  requeue: {
+    kind: "relieve",
+    run: (spool, { id, dueMs }) => {
+      const message = spool.messages.find(id);
+      if (message?.state !== messageState.queued) return false;
+      spool.transitions.requeue(message, dueMs);
+      return true;
+    },
+  },
+  hasten: {
+    kind: "relieve",
+    run: (spool, { id, dueMs, domain }) => {
+      const message = spool.messages.find(id);
+      return message === undefined ? 0 : spool.transitions.hasten(message, dueMs, domain);
     },
   },
   flush: { kind: "long", run: (spool, { nowMs }) => flush(spool, nowMs) },

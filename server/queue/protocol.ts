@@ -5,6 +5,9 @@
  * Envelope, origin, details and replies travel and are stored as JSON text, so that only the main thread ever parses them.
  */
 
+import type { QueueFilter } from "./queue.ts";
+import type { recipientState } from "./schema.ts";
+
 export type StartState = "active" | "deferred" | "hold";
 
 export interface RawNewRecipient {
@@ -21,6 +24,8 @@ export interface RawNewMessage {
   readonly envelope: string;
   readonly origin: string;
   readonly recipients: readonly RawNewRecipient[];
+  /** Of its sender, see `sender-key.ts`. */
+  readonly lane: number;
   readonly start: StartState;
   /** Chunks already sent by `append`; the rest is the request's octets. */
   readonly streamed: number;
@@ -59,6 +64,23 @@ export interface RawMessage {
   readonly origin: string;
   readonly corrupt: boolean;
   readonly recipients: readonly RawRecipient[];
+  /** Read for `get` only. */
+  readonly dialogue?: string | undefined;
+}
+
+export interface RawPage {
+  readonly ids: readonly string[];
+  readonly messages: readonly RawMessage[];
+  readonly seen: number;
+  readonly next: string | undefined;
+}
+
+export type ShapeBy = "recipient" | "sender";
+
+export interface RawShapeSlice {
+  readonly counts: readonly (readonly [string, readonly number[]])[];
+  readonly seen: number;
+  readonly next: string | undefined;
 }
 
 export type ReadResult =
@@ -88,10 +110,15 @@ export interface Operations {
       readonly nowMs: number;
       readonly settlements: readonly RawSettlement[];
       readonly reports: readonly RawNewMessage[];
+      readonly dialogue: string | undefined;
     },
     { readonly found: boolean; readonly expanded: RawMessage | undefined },
   ];
-  claim: [{ readonly nowMs: number; readonly limit: number }, readonly RawMessage[]];
+  claim: [
+    { readonly nowMs: number; readonly limit: number; readonly fullLanes: readonly number[] },
+    readonly RawMessage[],
+  ];
+  active: [Record<never, never>, readonly RawMessage[]];
   nextDue: [{ readonly nowMs: number }, number | undefined];
   read: [{ readonly id: string; readonly from: number; readonly count: number }, ReadResult];
   summary: [Record<never, never>, { readonly totals: Totals; readonly oldestMs: number | undefined }];
@@ -101,6 +128,21 @@ export interface Operations {
   release: [{ readonly id: string; readonly dueMs: number }, boolean];
   remove: [{ readonly id: string }, boolean];
   flush: [{ readonly nowMs: number }, number];
+  scan: [
+    { readonly after: string; readonly limit: number; readonly filter: QueueFilter; readonly idsOnly: boolean },
+    RawPage,
+  ];
+  shape: [
+    {
+      readonly after: string;
+      readonly nowMs: number;
+      readonly by: ShapeBy;
+      readonly state: keyof typeof recipientState | undefined;
+    },
+    RawShapeSlice,
+  ];
+  requeue: [{ readonly id: string; readonly dueMs: number }, boolean];
+  hasten: [{ readonly id: string; readonly dueMs: number; readonly domain: string | undefined }, number];
   adopt: [{ readonly path: string; readonly token: string }, number];
   /** What is really in force, read back from the database. */
   settings: [
@@ -136,6 +178,13 @@ export type Answer =
   | { readonly serial: number; readonly result: unknown }
   | { readonly serial: number; readonly failure: RawFailure };
 
+export interface Space {
+  /** Octets free within the database file. */
+  readonly innerFreeBytes: number;
+  /** Of the reserve, what is not there: it must stay free on the disk instead. */
+  readonly missingReserveBytes: number;
+}
+
 export type FromWorker =
   /** cutOff: recipients that were in flight; halfReceived: messages; waiting: files whose adoption an earlier process began. */
   | {
@@ -143,7 +192,7 @@ export type FromWorker =
       readonly cutOff: number;
       readonly halfReceived: number;
       readonly waiting: readonly string[];
-      readonly freeBytes: number;
+      readonly space: Space;
     }
   | { readonly kind: "not-opened"; readonly message: string }
   | {
@@ -151,8 +200,7 @@ export type FromWorker =
       readonly answers: readonly Answer[];
       /** Writing requests in this group and how long it took; undefined when nothing had to be committed. */
       readonly commit: { readonly items: number; readonly seconds: number } | undefined;
-      /** Octets free within the database file. */
-      readonly freeBytes: number;
+      readonly space: Space;
     }
   | { readonly kind: "failed"; readonly message: string };
 

@@ -407,11 +407,13 @@ test("a flush of many goes in slices and reaches all of them", async () => {
   const [flushed, between] = await Promise.all([q.queue.flush(minutes(1)), put(q.queue)]);
   assert.equal(flushed, 12_000);
   assert.ok(between.id !== undefined);
-  const claimed = await q.queue.claimDue(minutes(1), 100);
-  assert.equal(
-    claimed.reduce((sum, { recipients }) => sum + recipients.length, 0),
-    12_000,
-  );
+  // A claim ends early where messages have very many recipients.
+  const claims: number[] = [];
+  for (let claimed = await q.queue.claimDue(minutes(1), 100); claimed.length > 0; ) {
+    claims.push(claimed.reduce((sum, { recipients }) => sum + recipients.length, 0));
+    claimed = await q.queue.claimDue(minutes(1), 100);
+  }
+  assert.deepEqual(claims, [3000, 3000, 3000, 3000]);
 });
 
 test("a time far in the future (the clock has jumped back) is due now", async () => {

@@ -83,6 +83,8 @@ export interface QueuedMessage {
   readonly recipients: readonly QueuedRecipient[];
   /** Present when it was found corrupt: its recipients are on hold for good, only `remove` ends it. */
   readonly corrupt?: true;
+  /** What was said at the last attempt that failed (`get` only). */
+  readonly lastDialogue?: string;
 }
 
 export interface MessageWriter {
@@ -148,13 +150,27 @@ export class QueueUnavailable extends Error {
   }
 }
 
+export interface SettleOptions {
+  /** What was said at an attempt that failed: kept with the message, in place of the one before, until it is gone. */
+  readonly dialogue?: string | undefined;
+}
+
 export interface Queue {
   /** Begin a message. Throws QueueUnavailable synchronously when nothing can be taken now. */
   newMessage(): MessageWriter;
   /** Why new mail cannot be taken, or undefined: asked before MAIL and by readiness. */
   unavailable(): { readonly reason: "full" | "failed" | "closed"; readonly message: string } | undefined;
-  /** Durably mark up to `limit` due messages' due recipients active and count the attempt. Ordered by due time. */
-  claimDue(nowMs: number, limit: number): Promise<readonly QueuedMessage[]>;
+  /**
+   * Durably mark up to `limit` due messages' due recipients active and count the attempt. Ordered by due time; where more is due than that, in turn over
+   * the lanes of their senders (`sender-key.ts`), but none of `fullLanes`. Ends early where messages have very many recipients.
+   */
+  claimDue(
+    nowMs: number,
+    limit: number,
+    options?: { readonly fullLanes?: readonly number[] },
+  ): Promise<readonly QueuedMessage[]>;
+  /** Up to 1,000 messages with recipients that are claimed, with those only. For a watchdog that misses some: it walks over the whole queue. */
+  active(): Promise<readonly QueuedMessage[]>;
   /** When the next deferred recipient is due; undefined when none. */
   nextDueMs(): Promise<number | undefined>;
   /** The stored bytes, streamed; an error of name "CorruptMessage" when a checksum differs (and the message is quarantined). */
@@ -167,6 +183,7 @@ export interface Queue {
     id: QueueId,
     settlements: readonly Settlement[],
     reports?: readonly GeneratedMessage[],
+    options?: SettleOptions,
   ): Promise<readonly QueuedMessage[]>;
   summary(nowMs: number): Promise<QueueSummary>;
   list(options: { readonly limit: number; readonly after?: QueueId }): Promise<readonly QueuedMessage[]>;
@@ -179,4 +196,54 @@ export interface Queue {
   flush(nowMs: number): Promise<number>;
   /** Wait for what is under way, checkpoint, close. */
   close(): Promise<void>;
+}
+
+/** Which messages: those that fit every condition given. What is asked of recipients, one of them must fit alone. */
+export interface QueueFilter {
+  /** An address, `@domain`, or "" for the null sender. */
+  readonly sender?: string | undefined;
+  /** An address or `@domain`. Of recipients only those count that are not settled. */
+  readonly recipient?: string | undefined;
+  readonly domain?: string | undefined;
+  /** Of a recipient; but corrupt is a message as a whole, which then is in no other state. */
+  readonly state?: RecipientState | "corrupt" | undefined;
+  readonly receivedBeforeMs?: number | undefined;
+}
+
+export interface QueuePage {
+  readonly ids: readonly QueueId[];
+  /** Empty when only ids were asked for. */
+  readonly messages: readonly QueuedMessage[];
+  /** Messages looked at. */
+  readonly seen: number;
+  /** Where to go on; undefined at the end. A page may be empty and not the last. */
+  readonly next: QueueId | undefined;
+}
+
+export interface ShapeSlice {
+  readonly counts: readonly (readonly [domain: string, ages: readonly number[]])[];
+  readonly seen: number;
+  readonly next: QueueId | undefined;
+}
+
+/** What a postmaster's tools ask besides; each call is short, however long the queue. */
+export interface QueueTools {
+  /** One slice of a walk over the queue by id. */
+  scan(options: {
+    readonly after: QueueId | undefined;
+    readonly limit: number;
+    readonly filter: QueueFilter;
+    readonly idsOnly: boolean;
+  }): Promise<QueuePage>;
+  /** One slice of the table of ages (`age.ts`). */
+  shape(options: {
+    readonly after: QueueId | undefined;
+    readonly nowMs: number;
+    readonly by: "recipient" | "sender";
+    readonly state: RecipientState | undefined;
+  }): Promise<ShapeSlice>;
+  /** Start over: what is deferred or held is due now, attempts are forgotten, aliases asked again. Age and what was delivered stay. */
+  requeue(id: QueueId, dueMs: number): Promise<boolean>;
+  /** Its deferred recipients (of this domain) are due now; resolves to how many. */
+  hasten(id: QueueId, dueMs: number, domain: string | undefined): Promise<number>;
 }

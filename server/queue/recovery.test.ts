@@ -115,7 +115,7 @@ for (const { what, damage, sentence } of [
       db.close();
     },
     sentence:
-      /written by a newer version of this program \(its schema is 99, this program knows 1\); start the newer version/,
+      /written by a newer version of this program \(its schema is 99, this program knows 2\); start the newer version/,
   },
   {
     what: "an emptied database beside a log that is not empty",

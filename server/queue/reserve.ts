@@ -5,6 +5,7 @@
  * something else has filled would leave a queue that cannot even get rid of what it has delivered. Made again when there is room. Worker thread.
  */
 import { closeSync, fsyncSync, ftruncateSync, openSync, rmSync, statfsSync, statSync, writeSync } from "node:fs";
+import { constants } from "node:os";
 import { dirname } from "node:path";
 
 const PIECE = Buffer.alloc(1_048_576);
@@ -25,6 +26,10 @@ export class Reserve {
     this.#path = reservePath(database);
     this.#bytes = bytes;
     this.#isThere = bytes === 0 || statSync(this.#path, { throwIfNoEntry: false })?.size === bytes;
+  }
+
+  get missingBytes(): number {
+    return this.#isThere ? 0 : this.#bytes;
   }
 
   /** After a commit that went well. Leaves at least as much again to others; that it cannot be made is no error. */
@@ -66,8 +71,9 @@ export class Reserve {
       }
       return false;
     } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      return code === "ENOSPC" || code === "EDQUOT";
+      // By number: Node has no name for a used-up quota.
+      const { errno = 0 } = error as NodeJS.ErrnoException;
+      return [constants.errno.ENOSPC, constants.errno.EDQUOT].includes(-errno);
     } finally {
       rmSync(probe, { force: true });
     }

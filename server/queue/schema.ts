@@ -13,6 +13,8 @@ export const messageState = { incoming: 0, queued: 1, corrupt: 2, adopting: 3, a
 export const recipientState = { active: 0, deferred: 1, hold: 2, closed: 3, expanded: 4 } as const;
 /** Bits of `recipient.flags`. holdWanted: an operator's hold that waits for the attempt under way to end. */
 export const recipientFlag = { expanded: 1, delayWarned: 2, holdWanted: 4 } as const;
+/** Above them stands the lane of the message's sender (`sender-key.ts`): due mail is claimed in turn over the lanes. */
+export const LANE_SHIFT = 8;
 
 const steps: readonly string[] = [
   // Version 1. `chunk.key` is message * 65536 + number: the octets of a message lie side by side, without an index of their own.
@@ -43,6 +45,10 @@ const steps: readonly string[] = [
    ) WITHOUT ROWID;
    CREATE INDEX recipient_due ON recipient (due_ms) WHERE state = 1;
    CREATE TABLE chunk (key INTEGER PRIMARY KEY, crc INTEGER NOT NULL, data BLOB NOT NULL);`,
+  // Version 2: what was said at the last attempt that failed. A table of its own, so that walking over messages does not read it.
+  // And due mail by the lane of its sender; that of version 1 lies in lane 0.
+  `CREATE TABLE dialogue (message INTEGER PRIMARY KEY, text TEXT NOT NULL);
+   CREATE INDEX recipient_lane ON recipient (flags >> 8, due_ms) WHERE state = 1;`,
 ];
 
 export const schemaVersion = steps.length;

@@ -2,6 +2,7 @@
 import type { DatabaseSync } from "node:sqlite";
 import { Messages } from "./messages.ts";
 import { Census } from "./totals.ts";
+import { Scan } from "./scan.ts";
 import { Transitions } from "./transitions.ts";
 import { Views } from "./views.ts";
 
@@ -11,6 +12,7 @@ export class Spool {
   readonly messages: Messages;
   readonly views: Views;
   readonly transitions: Transitions;
+  readonly scan: Scan;
   /** Called before a request that usually only reads writes after all. */
   readonly begin: () => void;
 
@@ -21,5 +23,6 @@ export class Spool {
     this.messages = new Messages(db, this.census);
     this.views = new Views(db);
     this.transitions = new Transitions(db, this, maxFutureMs);
+    this.scan = new Scan(db, this.views);
   }
 }

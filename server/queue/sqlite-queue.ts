@@ -7,8 +7,9 @@
  */
 import { dirname } from "node:path";
 import type { Log } from "../observe/log.ts";
+import { possibleDuplicates } from "../observe/metrics.ts";
 import { Availability } from "./availability.ts";
-import { makeDirectoryDurably } from "./database.ts";
+import { isUnsafe, makeDirectoryDurably } from "./database.ts";
 import { FreshContent } from "./fresh.ts";
 import { QueueIds } from "./id.ts";
 import type { RawNewMessage, ResultOf } from "./protocol.ts";
@@ -19,10 +20,15 @@ import {
   type Queue,
   type QueuedMessage,
   type QueueId,
+  type QueuePage,
   type QueueSummary,
+  type QueueTools,
   QueueUnavailable,
+  type SettleOptions,
   type Settlement,
+  type ShapeSlice,
 } from "./queue.ts";
+import { laneOf, senderKey } from "./sender-key.ts";
 import {
   distinctRecipients,
   envelopeText,
@@ -49,7 +55,11 @@ export interface QueueOptions {
   readonly maxDatabaseBytes?: number;
   /** Kept next to the database for the day the disk is full, see `reserve.ts`. */
   readonly reserveBytes?: number;
+  /** Told of every settlement once it is stored, with what came back for it. */
+  readonly onSettled?: OnSettled;
 }
+
+export type OnSettled = (id: QueueId, settlements: readonly Settlement[], stored: readonly QueuedMessage[]) => void;
 
 /** No schedule reaches further: queue lifetimes end after some days. */
 const MAX_FUTURE_MS = 10 * 86_400_000;
@@ -58,6 +68,8 @@ const RESERVE_BYTES = 16_777_216;
 /** Chunks asked for at a time: 256 KiB. */
 const READ_CHUNKS = 4;
 const MOST_LISTED = 1000;
+/** Characters of a dialogue; who delivers keeps it shorter than that. */
+const LONGEST_DIALOGUE = 8192;
 /** Of messages on their first way out. */
 const FRESH_BYTES = 16_777_216;
 
@@ -69,15 +81,18 @@ export async function openQueue(options: QueueOptions): Promise<SqliteQueue> {
   const { maxFutureMs = MAX_FUTURE_MS, reserveBytes = RESERVE_BYTES } = options;
   const log = options.log.child({ shard });
   makeDirectoryDurably(dirname(path));
+  if (isUnsafe) log.error({ event: "queue-not-synced", path, why: "a test asked for it: accepted mail can be lost" });
   const availability = new Availability({ folder: dirname(path), minFreeBytes, log });
   await availability.look();
   const { link, opened } = await WorkerLink.open(
     { path, nowMs: now(), maxFutureMs, maxDatabaseBytes, reserveBytes },
     availability,
   );
-  const queue = new SqliteQueue({ link, availability, log, now });
+  const queue = new SqliteQueue({ link, availability, log, now, onSettled: options.onSettled });
   const { cutOff, halfReceived } = opened;
   if (cutOff > 0 || halfReceived > 0) log.info({ event: "queue-recovered", path, cutOff, halfReceived });
+  // Some may have been delivered a moment before.
+  possibleDuplicates.inc({ cause: "restart" }, cutOff);
   for (const file of opened.waiting) {
     try {
       log.info({ event: "queue-adopted", file, messages: await queue.adopt(file) });
@@ -89,11 +104,12 @@ export async function openQueue(options: QueueOptions): Promise<SqliteQueue> {
   return queue;
 }
 
-export class SqliteQueue implements Queue {
+export class SqliteQueue implements Queue, QueueTools {
   readonly #link: WorkerLink;
   readonly #availability: Availability;
   readonly #log: Log;
   readonly #now: () => number;
+  readonly #onSettled: OnSettled | undefined;
   readonly #ids: QueueIds;
   readonly #budget = new WriterBudget();
   readonly #fresh = new FreshContent(FRESH_BYTES);
@@ -104,11 +120,13 @@ export class SqliteQueue implements Queue {
     readonly availability: Availability;
     readonly log: Log;
     readonly now: () => number;
+    readonly onSettled: OnSettled | undefined;
   }) {
     this.#link = parts.link;
     this.#availability = parts.availability;
     this.#log = parts.log;
     this.#now = parts.now;
+    this.#onSettled = parts.onSettled;
     this.#ids = new QueueIds(parts.now);
   }
 
@@ -127,8 +145,16 @@ export class SqliteQueue implements Queue {
     return this.#availability.current();
   }
 
-  async claimDue(nowMs: number, limit: number): Promise<readonly QueuedMessage[]> {
-    return (await this.#link.call("claim", { nowMs, limit })).map(queuedMessage);
+  async claimDue(
+    nowMs: number,
+    limit: number,
+    { fullLanes = [] }: Parameters<Queue["claimDue"]>[2] = {},
+  ): Promise<readonly QueuedMessage[]> {
+    return (await this.#link.call("claim", { nowMs, limit, fullLanes })).map(queuedMessage);
+  }
+
+  async active(): Promise<readonly QueuedMessage[]> {
+    return (await this.#link.call("active", {})).map(queuedMessage);
   }
 
   nextDueMs(): Promise<number | undefined> {
@@ -173,6 +199,7 @@ export class SqliteQueue implements Queue {
     id: QueueId,
     settlements: readonly Settlement[],
     reports: readonly GeneratedMessage[] = [],
+    options: SettleOptions = {},
   ): Promise<readonly QueuedMessage[]> {
     this.#fresh.forget(id);
     const nowMs = this.#now();
@@ -191,15 +218,23 @@ export class SqliteQueue implements Queue {
         envelope: envelopeText(draft.envelope),
         origin: JSON.stringify(draft.origin),
         recipients: draft.recipients.map(rawRecipient),
+        lane: laneOf(senderKey(draft.envelope, ownOrigin)),
         streamed: 0,
       }),
     );
+    // On a full disk the result counts, not what was said.
+    const dialogue = this.unavailable() === undefined ? options.dialogue?.slice(0, LONGEST_DIALOGUE) : undefined;
     const { found, expanded } = await this.#link.call(
       "settle",
-      { id, nowMs, settlements: settlements.map(rawSettlement), reports: raw },
+      { id, nowMs, settlements: settlements.map(rawSettlement), reports: raw, dialogue },
       reports.map(({ content }) => content),
     );
-    return [...(found ? drafts.map(storedMessage) : []), ...(expanded === undefined ? [] : [queuedMessage(expanded)])];
+    const stored = [
+      ...(found ? drafts.map(storedMessage) : []),
+      ...(expanded === undefined ? [] : [queuedMessage(expanded)]),
+    ];
+    this.#onSettled?.(id, settlements, stored);
+    return stored;
   }
 
   async summary(nowMs: number): Promise<QueueSummary> {
@@ -234,6 +269,24 @@ export class SqliteQueue implements Queue {
 
   flush(nowMs: number): Promise<number> {
     return this.#link.call("flush", { nowMs });
+  }
+
+  async scan(options: Parameters<QueueTools["scan"]>[0]): Promise<QueuePage> {
+    const limit = Math.min(MOST_LISTED, Math.max(1, Math.floor(options.limit)));
+    const page = await this.#link.call("scan", { ...options, limit, after: options.after ?? "" });
+    return { ...page, messages: page.messages.map(queuedMessage) };
+  }
+
+  shape(options: Parameters<QueueTools["shape"]>[0]): Promise<ShapeSlice> {
+    return this.#link.call("shape", { ...options, after: options.after ?? "" });
+  }
+
+  requeue(id: QueueId, dueMs: number): Promise<boolean> {
+    return this.#link.call("requeue", { id, dueMs });
+  }
+
+  hasten(id: QueueId, dueMs: number, domain: string | undefined): Promise<number> {
+    return this.#link.call("hasten", { id, dueMs, domain });
   }
 
   /** See `adopt.ts`. */

@@ -2,12 +2,16 @@
  * A process that takes mail until its storage refuses, for `failure.test.ts`, which gives it a disk that is too small or a limit on the size of files.
  *
  * `node storage-trouble.ts DATABASE`: prints one JSON line of what it saw. Every body is the id's hash, so that the reader can check what is there.
+ * With `crowded` behind it, a file of somebody else fills the disk meanwhile.
  */
 import { createHash } from "node:crypto";
+import { rmSync, statfsSync, statSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Envelope, Origin } from "./queue.ts";
 import { QueueUnavailable } from "./queue.ts";
 import { capturedLog, contentOf } from "./queue-fixture.ts";
+import { reservePath } from "./reserve.ts";
 import { openQueue } from "./sqlite-queue.ts";
 
 export interface Seen {
@@ -102,4 +106,69 @@ async function watch(path: string): Promise<Seen> {
   };
 }
 
-if (import.meta.main) console.log(JSON.stringify(await watch(process.argv[2] ?? "")));
+export interface SeenCrowded {
+  readonly refusal: string;
+  /** The disk has as many octets free again as the reserve had. */
+  readonly hasGivenUp: boolean;
+  /** Asked again and again for as long as two refusals last. */
+  readonly takenMeanwhile: number;
+  readonly why: string;
+  readonly settling: string;
+  readonly healed: boolean;
+  readonly events: readonly unknown[];
+}
+
+/** How long a queue is watched that must not take mail. */
+const WATCHED_MS = 2500;
+const SPARE_BYTES = 262_144;
+
+async function watchCrowded(path: string): Promise<SeenCrowded> {
+  const { log, lines } = capturedLog();
+  const queue = await openQueue({ path, shard: 0, minFreeBytes: () => 0, log });
+  const stored: string[] = [];
+  const store = async (): Promise<void> => {
+    const writer = queue.newMessage();
+    await writer.write(Buffer.alloc(100_000));
+    await writer.commit(envelope, origin, { claim: true });
+    stored.push(writer.id);
+  };
+  const free = (): number => {
+    const { bavail, bsize } = statfsSync(dirname(path));
+    return bavail * bsize;
+  };
+  for (let count = 0; count < 10; count++) await store();
+  const reserved = statSync(reservePath(path), { throwIfNoEntry: false })?.size ?? 0;
+  const strange = join(dirname(path), "somebody-elses");
+  writeFileSync(strange, Buffer.alloc(Math.max(0, free() - SPARE_BYTES)));
+  let refusal = "done";
+  for (let tries = 0; tries < 100 && refusal === "done"; tries++) refusal = await outcome(store());
+  const hasGivenUp = reserved > 0 && free() > reserved / 2;
+  const before = stored.length;
+  const start = performance.now();
+  while (performance.now() - start < WATCHED_MS) {
+    await outcome((async () => store())());
+    await sleep(100);
+  }
+  const why = queue.unavailable()?.message ?? "";
+  const settlings = await Promise.all(
+    stored.map((id) => outcome(queue.settle(id, [{ recipient: 0, kind: "delivered", reply }]))),
+  );
+  rmSync(strange);
+  for (let tries = 0; queue.unavailable() !== undefined && tries < 50; tries++) await sleep(100);
+  const healed = (await outcome((async () => store())())) === "done";
+  await queue.close();
+  return {
+    refusal,
+    hasGivenUp,
+    takenMeanwhile: stored.length - before - (healed ? 1 : 0),
+    why,
+    settling: settlings.find((result) => result !== "done") ?? "done",
+    healed,
+    events: lines.map(({ event }) => event),
+  };
+}
+
+if (import.meta.main) {
+  const [, , path = "", mode] = process.argv;
+  console.log(JSON.stringify(await (mode === "crowded" ? watchCrowded(path) : watch(path))));
+}

@@ -10,7 +10,8 @@ import type { MessageRow, Messages } from "./messages.ts";
 import type { RawMessage, RawNewMessage, RawNewRecipient, RawSettlement } from "./protocol.ts";
 import { Query } from "./query.ts";
 import { recipientKey } from "./recipient-key.ts";
-import { messageState, recipientFlag, recipientState } from "./schema.ts";
+import { inDomain } from "./scan.ts";
+import { LANE_SHIFT, messageState, recipientFlag, recipientState } from "./schema.ts";
 import type { Census } from "./totals.ts";
 import type { Views } from "./views.ts";
 
@@ -23,6 +24,9 @@ interface RecipientRow {
 }
 
 const { active, deferred, hold, closed, expanded } = recipientState;
+/** Recipients after which a claim ends although there is room for more messages, for each message of its limit. */
+const RECIPIENTS_A_MESSAGE = 20;
+const MOST_ACTIVE = 1000;
 
 export class Transitions {
   readonly #messages: Messages;
@@ -37,6 +41,11 @@ export class Transitions {
   readonly #setState: Query;
   readonly #due: Query<{ message: number }>;
   readonly #dueTooFar: Query<{ message: number }>;
+  readonly #dueInLane: Query<{ message: number }>;
+  readonly #nextLane: Query<{ lane: number }>;
+  readonly #active: Query<{ message: number }>;
+  /** Where the next turn over the lanes begins. */
+  #lane = -1;
   readonly #claim: Query<{ number: number }>;
   readonly #dueRange: Query<{ first: number | null; last: number | null }>;
   readonly #deferredCount: Query<{ count: number }>;
@@ -46,6 +55,8 @@ export class Transitions {
   readonly #holdActive: Query;
   readonly #unholdActive: Query;
   readonly #release: Query;
+  readonly #requeue: Query;
+  readonly #hasten: Query;
 
   constructor(
     db: DatabaseSync,
@@ -69,6 +80,17 @@ export class Transitions {
       WHERE r.state = ${deferred} AND m.state = ${messageState.queued} AND`;
     this.#due = new Query(db, `${dueRows} r.due_ms <= ? ORDER BY r.due_ms`);
     this.#dueTooFar = new Query(db, `${dueRows} r.due_ms > ? ORDER BY r.due_ms`);
+    this.#dueInLane = new Query(db, `${dueRows} (r.flags >> ${LANE_SHIFT}) = ? AND r.due_ms <= ? ORDER BY r.due_ms`);
+    this.#nextLane = new Query(
+      db,
+      `SELECT flags >> ${LANE_SHIFT} AS lane FROM recipient WHERE state = ${deferred} AND (flags >> ${LANE_SHIFT}) > ?
+       ORDER BY flags >> ${LANE_SHIFT} LIMIT 1`,
+    );
+    this.#active = new Query(
+      db,
+      `SELECT DISTINCT r.message FROM recipient r JOIN message m ON m.key = r.message
+       WHERE r.state = ${active} AND m.state = ${messageState.queued} LIMIT ${MOST_ACTIVE}`,
+    );
     this.#claim = new Query(
       db,
       `UPDATE recipient SET state = ${active}, attempts = attempts + 1, due_ms = min(due_ms, ?2)
@@ -100,6 +122,15 @@ export class Transitions {
       db,
       `UPDATE recipient SET state = ${deferred}, due_ms = ? WHERE message = ? AND state = ${hold}`,
     );
+    this.#requeue = new Query(
+      db,
+      `UPDATE recipient SET state = ${deferred}, due_ms = ?, attempts = 0, flags = flags & ~${recipientFlag.expanded}
+       WHERE message = ? AND state IN (${deferred}, ${hold})`,
+    );
+    this.#hasten = new Query(
+      db,
+      `UPDATE recipient SET due_ms = ?3 WHERE message = ?1 AND number = ?2 AND state = ${deferred} AND due_ms > ?3`,
+    );
   }
 
   /** At the start: what was in flight is due now (or held, when an operator asked for that), what was half received is gone. */
@@ -117,6 +148,7 @@ export class Transitions {
     settlements: readonly RawSettlement[],
     reports: readonly RawNewMessage[],
     contents: Uint8Array,
+    dialogue?: string,
   ): { readonly found: boolean; readonly expanded: RawMessage | undefined } {
     const message = this.#messages.find(id);
     // Removed by an operator while it was under way: nobody wants to hear of it any more.
@@ -140,6 +172,7 @@ export class Transitions {
       this.#messages.remove(message);
       return { found: true, expanded: undefined };
     }
+    if (dialogue !== undefined) this.#messages.keepDialogue(message.key, dialogue);
     return { found: true, expanded: added.size === 0 ? undefined : this.#claimedOf(message.key, added) };
   }
 
@@ -203,40 +236,76 @@ export class Transitions {
       rows.filter(({ state }) => state === expanded).map(({ address }) => recipientKey(address)),
     );
     let number = (rows.at(-1)?.number ?? -1) + 1;
+    const lane = (rows[0]?.flags ?? 0) >> LANE_SHIFT;
     for (const recipient of into) {
       const address = recipientKey(recipient.address);
       if (known.has(address)) continue;
       known.add(address);
       // Expanded once is enough: otherwise an address that names itself would be replaced for ever.
       const final = { ...recipient, expanded: recipient.expanded || replaced.has(address) };
-      this.#messages.addRecipient(message.key, number, final, wantsHold ? "hold" : "active", nowMs);
+      this.#messages.addRecipient(message.key, number, final, wantsHold ? "hold" : "active", nowMs, lane);
       added.add(number);
       number += 1;
     }
   }
 
-  claim(nowMs: number, limit: number): RawMessage[] {
+  claim(nowMs: number, limit: number, fullLanes: readonly number[]): RawMessage[] {
     const tooFarMs = nowMs + this.#maxFutureMs;
     const keys = new Set<number>();
-    const collect = (rows: NodeJS.Iterator<{ message: number }>): void => {
-      for (const { message } of rows) {
-        keys.add(message);
-        if (keys.size >= limit) break;
-      }
-    };
-    if (limit > 0) collect(this.#due.iterate(nowMs));
+    // One more than wanted: then there is a choice to be made.
+    if (limit > 0 && fullLanes.length === 0) collect(this.#due.iterate(nowMs), keys, limit + 1);
+    if (keys.size > limit || fullLanes.length > 0) {
+      keys.clear();
+      this.#collectInTurn(nowMs, keys, limit, new Set(fullLanes));
+    }
     // The clock has jumped back since: such a time would never come.
-    if (keys.size < limit) collect(this.#dueTooFar.iterate(tooFarMs));
+    if (keys.size < limit) collect(this.#dueTooFar.iterate(tooFarMs), keys, limit);
     const claimed: RawMessage[] = [];
+    let recipients = 0;
     for (const key of keys) {
+      if (recipients >= limit * RECIPIENTS_A_MESSAGE) break;
       let numbers: readonly { number: number }[] = [];
       this.#census.change(key, () => {
         numbers = this.#claim.all(key, nowMs, tooFarMs);
       });
       const message = this.#views.message(key, new Set(numbers.map(({ number }) => number)));
+      recipients += numbers.length;
       if (message !== undefined) claimed.push(message);
     }
     return claimed;
+  }
+
+  /** As many of each lane, the earliest first; what some do not need is for the others. Two reads a lane, however much waits in it. */
+  #collectInTurn(nowMs: number, keys: Set<number>, limit: number, full: ReadonlySet<number>): void {
+    const lanes = this.#lanes().filter((lane) => !full.has(lane));
+    const first = lanes.findIndex((lane) => lane > this.#lane);
+    let turn = first <= 0 ? lanes : [...lanes.slice(first), ...lanes.slice(0, first)];
+    for (let share = 0; turn.length > 0 && keys.size < limit; ) {
+      share += Math.max(1, Math.floor((limit - keys.size) / turn.length));
+      turn = turn.filter((lane) => {
+        if (keys.size >= limit) return false;
+        this.#lane = lane;
+        const own = new Set<number>();
+        collect(this.#dueInLane.iterate(lane, nowMs), own, share);
+        for (const key of own) if (keys.size < limit) keys.add(key);
+        return own.size >= share;
+      });
+    }
+  }
+
+  #lanes(): number[] {
+    const lanes: number[] = [];
+    for (let next = this.#nextLane.get(-1); next !== undefined; next = this.#nextLane.get(next.lane))
+      lanes.push(next.lane);
+    return lanes;
+  }
+
+  activeMessages(): RawMessage[] {
+    return this.#active.all().flatMap(({ message: key }) => {
+      const message = this.#views.message(key);
+      const recipients = message?.recipients.filter(({ state }) => state === "active") ?? [];
+      return message === undefined || recipients.length === 0 ? [] : [{ ...message, recipients }];
+    });
   }
 
   nextDueMs(nowMs: number): number | undefined {
@@ -255,6 +324,25 @@ export class Transitions {
     this.#census.change(message.key, () => this.#release.run(dueMs, message.key));
   }
 
+  /**
+   * As a new message would be: attempts are counted from nothing, aliases are applied again. Those under way end first. What was delivered stays so,
+   * and the message keeps its age: who requeues it every day shall not keep it for ever.
+   */
+  requeue(message: MessageRow, dueMs: number): void {
+    this.#unholdActive.run(message.key);
+    this.#census.change(message.key, () => this.#requeue.run(dueMs, message.key));
+  }
+
+  /** Returns how many recipients are due earlier than they were. */
+  hasten(message: MessageRow, dueMs: number, domain: string | undefined): number {
+    const concerns = domain === undefined ? undefined : inDomain(domain);
+    let count = 0;
+    for (const { number, state, address } of this.#recipients.all(message.key))
+      if (state === deferred && (concerns === undefined || concerns(address)))
+        count += this.#hasten.run(message.key, number, dueMs);
+    return count;
+  }
+
   deferredRecipients(): number {
     return this.#deferredCount.get()?.count ?? 0;
   }
@@ -262,5 +350,13 @@ export class Transitions {
   /** One slice; returns whether there may be more. */
   flushSlice(nowMs: number, recipients: number): boolean {
     return this.#flush.run(nowMs, recipients) === recipients;
+  }
+}
+
+function collect(rows: NodeJS.Iterator<{ message: number }>, keys: Set<number>, limit: number): void {
+  if (keys.size >= limit) return;
+  for (const { message } of rows) {
+    keys.add(message);
+    if (keys.size >= limit) return;
   }
 }

@@ -86,6 +86,7 @@ export function queuedMessage(raw: RawMessage): QueuedMessage {
     origin: JSON.parse(raw.origin) as Origin,
     recipients: raw.recipients.map(queuedRecipient),
     ...(raw.corrupt ? { corrupt: true as const } : {}),
+    ...(raw.dialogue === undefined ? {} : { lastDialogue: raw.dialogue }),
   };
 }
 

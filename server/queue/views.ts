@@ -31,6 +31,7 @@ export class Views {
   readonly #byKey: Query<MessageRow>;
   readonly #after: Query<MessageRow>;
   readonly #recipients: Query<RecipientRow>;
+  readonly #dialogue: Query<{ text: string }>;
 
   constructor(db: DatabaseSync) {
     const columns = "SELECT key, id, state, received_ms, size, envelope, origin FROM message WHERE";
@@ -42,12 +43,19 @@ export class Views {
       `SELECT number, state, flags, attempts, due_ms, address, details, reply FROM recipient
        WHERE message = ? AND state < ${recipientState.closed} ORDER BY number`,
     );
+    this.#dialogue = new Query(db, "SELECT text FROM dialogue WHERE message = ?");
   }
 
   /** With `numbers`, only those recipients. */
   message(key: number, numbers?: ReadonlySet<number>): RawMessage | undefined {
     const row = this.#byKey.get(key);
     return row === undefined ? undefined : this.#view(row, numbers);
+  }
+
+  /** With what was said at the last attempt that failed. */
+  whole(key: number): RawMessage | undefined {
+    const message = this.message(key);
+    return message === undefined ? undefined : { ...message, dialogue: this.#dialogue.get(key)?.text };
   }
 
   list(after: string, limit: number): RawMessage[] {

@@ -78,7 +78,7 @@ export class WorkerLink {
     for (const event of ["message", "error", "exit"]) worker.removeAllListeners(event);
     const link = new WorkerLink(worker, availability);
     worker.on("message", (message: FromWorker) => link.#receive(message));
-    availability.innerFree(opened.freeBytes);
+    availability.space(opened.space);
     return { link, opened };
   }
 
@@ -145,7 +145,7 @@ export class WorkerLink {
       commitItems.observe(message.commit.items);
     }
     this.#progressAt = performance.now();
-    this.#availability.innerFree(message.freeBytes);
+    this.#availability.space(message.space);
     for (const answer of message.answers) {
       const pending = this.#pending.get(answer.serial);
       this.#pending.delete(answer.serial);

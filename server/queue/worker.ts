@@ -103,7 +103,8 @@ class Inbox {
 
   #close(serial: number): void {
     const abandoned = this.#committer.close();
-    tell({ kind: "answers", answers: [...abandoned, { serial, result: undefined }], commit: undefined, freeBytes: 0 });
+    const space = { innerFreeBytes: 0, missingReserveBytes: 0 };
+    tell({ kind: "answers", answers: [...abandoned, { serial, result: undefined }], commit: undefined, space });
     port.close();
   }
 }
@@ -120,7 +121,7 @@ function open(): void {
     committer.tidy();
     const inbox = new Inbox(committer);
     port.on("message", (batch: RequestBatch) => inbox.receive(batch));
-    tell({ kind: "opened", cutOff, halfReceived, waiting, freeBytes: committer.freeBytes });
+    tell({ kind: "opened", cutOff, halfReceived, waiting, space: committer.space });
   } catch (error) {
     db?.close();
     tell({ kind: "not-opened", message: describeError(error) });

@@ -8,6 +8,7 @@
 import { CHUNK_BYTES, type RawNewMessage, type StartState } from "./protocol.ts";
 import type { FreshContent } from "./fresh.ts";
 import type { Envelope, MessageWriter, Origin, QueueId, QueuedMessage } from "./queue.ts";
+import { laneOf, senderKey } from "./sender-key.ts";
 import { distinctRecipients, envelopeText, rawRecipient, storedMessage } from "./translate.ts";
 import type { WorkerLink } from "./worker-link.ts";
 
@@ -138,6 +139,7 @@ export class SpoolWriter implements MessageWriter {
       envelope: envelopeText(envelope),
       origin: JSON.stringify(origin),
       recipients: recipients.map(rawRecipient),
+      lane: laneOf(senderKey(envelope, origin)),
       start,
       streamed: this.#chunksSent,
     };

@@ -2,14 +2,15 @@
  * The end of an attempt: outcomes become settlements and reports, in one commit.
  *
  * Called by `scheduler.ts`. Judges each outcome, sets the next time, writes the reports it causes, logs a line for each recipient, settles.
- * A settlement that cannot be stored now is tried again for a while (a delivery that is not recorded happens twice); storage that failed for good
- * leaves the recipients claimed, and the queue finds them at its next start. RFC 5321 §4.5.4.1, RFC 3464.
+ * A settlement that cannot be stored now is tried again for as long as the process lives (a delivery that is not recorded happens twice). Storage that
+ * failed for good leaves the recipients claimed, and the queue finds them at its next start; what was delivered and could not be recorded is counted
+ * and logged by recipient. RFC 5321 §4.5.4.1, RFC 3464.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { LiveConfig } from "../config/schema.ts";
 import type { DeliveryReport } from "../deliver/deliver.ts";
 import type { Log } from "../observe/log.ts";
-import { bounces } from "../observe/metrics.ts";
+import { bounces, possibleDuplicates } from "../observe/metrics.ts";
 import {
   type Queue,
   type QueuedMessage,
@@ -17,13 +18,15 @@ import {
   QueueUnavailable,
   type Settlement,
 } from "../queue/queue.ts";
+import { replyLine } from "../reply.ts";
 import type { Transport } from "../route/resolve.ts";
 import { nextAttemptMs } from "./backoff.ts";
 import { type Delays, logResult } from "./delivery-log.ts";
-import { type Result, reportsFor, wants } from "./reports.ts";
+import { isToWarn, type Result, reportsFor } from "./reports.ts";
 import type { Job } from "./scheduler.ts";
 import type { Decided } from "./sorting.ts";
-import { judge, lifetimeMs, type Verdict } from "./trouble.ts";
+import { isExpired, lifetimeMs } from "./lifetime.ts";
+import { judge, type Verdict } from "./trouble.ts";
 
 export interface AttemptsOptions {
   readonly queue: Queue;
@@ -35,18 +38,41 @@ export interface AttemptsOptions {
 type Outcome = DeliveryReport["outcomes"][number];
 
 const settlePauseMs = [50, 250, 1000, 5000, 15_000];
-const metricOf = { failed: "failure", delayed: "delay", success: "success" } as const;
+const longestSettlePauseMs = 30_000;
+
+/** Delivered, and not yet on disk. */
+interface Unrecorded {
+  readonly message: QueuedMessage;
+  readonly settlements: readonly Settlement[];
+}
+const metricOf = { failed: "failure", delayed: "delay", cleared: "cleared", success: "success" } as const;
 
 export class Attempts {
   readonly #options: AttemptsOptions;
+  readonly #unrecorded = new Set<Unrecorded>();
+  #stopping = false;
 
   constructor(options: AttemptsOptions) {
     this.#options = options;
   }
 
+  /** The process is about to end: what cannot be stored soon will not be. */
+  stop(): void {
+    this.#stopping = true;
+  }
+
+  /** The process ends now. */
+  abandon(): void {
+    for (const each of this.#unrecorded) this.#tellUnrecorded(each, "the process ended first");
+    this.#unrecorded.clear();
+  }
+
   /** Claimed, never tried. */
-  giveBack(message: QueuedMessage, recipients: readonly QueuedRecipient[]): Promise<readonly QueuedMessage[]> {
-    const dueMs = this.#options.now();
+  giveBack(
+    message: QueuedMessage,
+    recipients: readonly QueuedRecipient[],
+    dueMs = this.#options.now(),
+  ): Promise<readonly QueuedMessage[]> {
     return this.#settle(
       message,
       recipients.map(({ number }): Settlement => ({ recipient: number, kind: "returned", dueMs })),
@@ -59,6 +85,7 @@ export class Attempts {
     const settlements: Settlement[] = [];
     const outcomes: Outcome[] = [];
     const recipients: QueuedRecipient[] = [];
+    const expanded: QueuedRecipient[] = [];
     for (const decision of decided) {
       const { number, address } = decision.recipient;
       switch (decision.kind) {
@@ -69,6 +96,7 @@ export class Attempts {
         case "expanded":
           this.#options.log.info({ event: "expanded", id: message.id, to: address, into: decision.into.length });
           settlements.push({ recipient: number, kind: "expanded", into: decision.into });
+          if (decision.into.length > 1) expanded.push(decision.recipient);
           break;
         case "refused":
           recipients.push(decision.recipient);
@@ -77,7 +105,11 @@ export class Attempts {
       }
     }
     const delays: Delays = { before: claimedMs - message.receivedMs, waiting: 0, connect: 0, transmit: 0 };
-    return this.#conclude({ message, recipients, outcomes, transport: undefined, delays, cutOff: false }, settlements);
+    return this.#conclude(
+      { message, recipients, outcomes, transport: undefined, delays, cutOff: false },
+      settlements,
+      expanded,
+    );
   }
 
   /** What a delivery reported. `cutOff`: ended by our own shutdown, so that what failed was not really tried. */
@@ -89,7 +121,21 @@ export class Attempts {
       connect: report.connectMs,
       transmit: report.transmitMs,
     };
-    return this.#conclude({ message, recipients, outcomes: report.outcomes, transport, delays, cutOff }, []);
+    const { outcomes, dialogue } = report;
+    return this.#conclude({ message, recipients, outcomes, transport, delays, cutOff, dialogue }, []);
+  }
+
+  /** Given up, and delivered all the same: recorded now, it is not tried again unless that has begun already. */
+  async recordLate({ message, recipients }: Job, report: DeliveryReport): Promise<void> {
+    const delivered = report.outcomes.filter((outcome) => outcome.kind === "delivered");
+    if (delivered.length === 0) return;
+    possibleDuplicates.inc({ cause: "late" }, delivered.length);
+    for (const { recipient, remoteHost } of delivered) {
+      const to = recipients.find(({ number }) => number === recipient)?.address;
+      this.#options.log.error({ event: "delivered-late", id: message.id, to, relay: remoteHost });
+    }
+    const settlements = delivered.map(({ recipient, reply }): Settlement => ({ recipient, kind: "delivered", reply }));
+    await this.#settle(message, settlements, []);
   }
 
   async #conclude(
@@ -100,15 +146,17 @@ export class Attempts {
       readonly transport: Transport | undefined;
       readonly delays: Delays;
       readonly cutOff: boolean;
+      readonly dialogue?: string | undefined;
     },
     others: readonly Settlement[],
+    expanded: readonly QueuedRecipient[] = [],
   ): Promise<readonly QueuedMessage[]> {
     const { message, recipients, transport, delays, cutOff } = attempt;
     const config = this.#options.config();
     const settings = config.server.queue;
     const nowMs = this.#options.now();
-    const giveUpMs = message.receivedMs + lifetimeMs(settings, message.envelope.sender);
-    const patience = { softBounce: settings.softBounce, expired: nowMs >= giveUpMs };
+    const lifeMs = lifetimeMs(settings, message.envelope.sender);
+    const giveUpMs = message.receivedMs + lifeMs;
     const final = transport?.delivery.kind !== "mx" && transport?.delivery.kind !== "smtp";
     const byNumber = new Map(attempt.outcomes.map((outcome) => [outcome.recipient, outcome]));
 
@@ -122,13 +170,14 @@ export class Attempts {
         scope: "message",
         reply: { code: 451, enhanced: "4.3.0", text: "Delivery gave no result" },
       };
-      const verdict: Verdict = judge(outcome, patience);
+      const { attempts } = recipient;
+      const expired = isExpired(settings, lifeMs, { receivedMs: message.receivedMs, nowMs, attempts });
+      const verdict: Verdict = judge(outcome, { softBounce: settings.softBounce, expired });
       const remoteHost = outcome.remoteHost === undefined ? {} : { remoteHost: outcome.remoteHost };
       if (cutOff && verdict === "deferred") {
         settlements.push({ recipient: recipient.number, kind: "returned", dueMs: nowMs });
         continue;
       }
-      const late = settings.delayWarningMs > 0 && nowMs - message.receivedMs >= settings.delayWarningMs;
       const result: Result = {
         recipient,
         verdict,
@@ -136,12 +185,7 @@ export class Attempts {
         ...remoteHost,
         action: final ? "delivered" : "relayed",
         reportsItself: outcome.kind === "delivered" && outcome.reportsItself === true,
-        warn:
-          verdict === "deferred" &&
-          late &&
-          !recipient.delayWarned &&
-          message.envelope.sender !== "" &&
-          wants(recipient, "DELAY"),
+        warn: verdict === "deferred" && isToWarn({ config, message, nowMs }, recipient),
       };
       results.push(result);
       settlements.push(
@@ -159,7 +203,7 @@ export class Attempts {
       logResult(this.#options.log, message, result, transport, delays, outcome.tls);
     }
     const content = (): AsyncIterable<Buffer> => this.#options.queue.read(message.id);
-    const reports = await reportsFor({ config, message, nowMs, content }, results);
+    const reports = await reportsFor({ config, message, nowMs, content }, results, expanded);
     for (const { recipient } of reports.untold) {
       this.#options.log.warn({
         event: "bounce-dropped",
@@ -172,6 +216,7 @@ export class Attempts {
       message,
       settlements,
       reports.messages.map((report) => report.message),
+      attempt.dialogue,
     );
     for (const { kind } of reports.messages) bounces.inc({ kind: metricOf[kind] });
     for (const [at, { kind }] of reports.messages.entries()) {
@@ -184,17 +229,40 @@ export class Attempts {
     message: QueuedMessage,
     settlements: readonly Settlement[],
     reports: Parameters<Queue["settle"]>[2],
+    dialogue?: string,
   ): Promise<readonly QueuedMessage[]> {
+    const delivered = settlements.filter(({ kind }) => kind === "delivered");
+    const unrecorded: Unrecorded = { message, settlements: delivered };
+    if (delivered.length > 0) this.#unrecorded.add(unrecorded);
     for (let attempt = 0; ; attempt++) {
       try {
-        return await this.#options.queue.settle(message.id, settlements, reports);
+        const stored = await this.#options.queue.settle(message.id, settlements, reports, { dialogue });
+        this.#unrecorded.delete(unrecorded);
+        return stored;
       } catch (error) {
-        const pauseMs = settlePauseMs[attempt];
-        const final = error instanceof QueueUnavailable && error.reason !== "full";
-        if (final || pauseMs === undefined) throw error;
+        const isFinal = error instanceof QueueUnavailable && error.reason !== "full";
+        if (isFinal || (this.#stopping && attempt >= settlePauseMs.length)) {
+          if (this.#unrecorded.delete(unrecorded)) this.#tellUnrecorded(unrecorded, String(error));
+          throw error;
+        }
         this.#options.log.error({ event: "settle-retry", id: message.id, error: String(error) });
-        await sleep(pauseMs);
+        await sleep(settlePauseMs[attempt] ?? longestSettlePauseMs);
       }
+    }
+  }
+
+  #tellUnrecorded({ message, settlements }: Unrecorded, why: string): void {
+    possibleDuplicates.inc({ cause: "unrecorded" }, settlements.length);
+    for (const settlement of settlements) {
+      this.#options.log.error({
+        event: "delivered-not-recorded",
+        id: message.id,
+        to: message.recipients.find(({ number }) => number === settlement.recipient)?.address,
+        ...(settlement.kind === "delivered"
+          ? { reply: replyLine(settlement.reply), relay: settlement.remoteHost }
+          : {}),
+        why,
+      });
     }
   }
 }

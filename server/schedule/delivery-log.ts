@@ -3,6 +3,7 @@
  *
  * Written after every attempt, with Postfix's words. RFC 3463 (dsn field).
  */
+import { originalAddress } from "../dsn/typed-address.ts";
 import type { Log } from "../observe/log.ts";
 import { deliveries, latencySeconds } from "../observe/metrics.ts";
 import type { QueuedMessage } from "../queue/queue.ts";
@@ -51,14 +52,14 @@ export function logResult(
   tls: string | undefined,
 ): void {
   const { recipient, verdict, reply, remoteHost } = result;
-  const original = recipient.originalRecipient?.replace(/^rfc822;/i, "");
+  const original = recipient.originalRecipient === undefined ? undefined : originalAddress(recipient.originalRecipient);
   const total = delays.before + delays.waiting + delays.connect + delays.transmit;
   log.info({
     event: "delivery",
     id: message.id,
     to: recipient.address,
     ...(original === undefined || original === recipient.address ? {} : { orig_to: original }),
-    relay: remoteHost ?? "none",
+    relay: remoteHost ?? localRelay(transport),
     delay: seconds(total),
     delays: [delays.before, delays.waiting, delays.connect, delays.transmit].map(seconds),
     dsn: reply.enhanced === "" ? `${String(reply.code)[0] ?? "4"}.0.0` : reply.enhanced,
@@ -68,4 +69,10 @@ export function logResult(
   });
   deliveries.inc({ transport: transportLabel(transport), result: verdict });
   if (verdict === "delivered") latencySeconds.observe(Math.max(0, total) / 1000);
+}
+
+/** What needs no other host names its means, as Postfix does (`relay=virtual`); what found no host has none. */
+function localRelay(transport: Transport | undefined): string {
+  const label = transportLabel(transport);
+  return transport === undefined || label === "smtp" || label === "lmtp" ? "none" : label;
 }

@@ -12,6 +12,7 @@ import type {
   QueueSummary,
   Settlement,
 } from "../queue/queue.ts";
+import { laneOf, senderKey } from "../queue/sender-key.ts";
 
 interface Stored {
   message: QueuedMessage;
@@ -82,11 +83,12 @@ export class MemoryQueue implements Queue {
     const failure = this.failNextSettles.shift();
     if (failure !== undefined) return Promise.reject(failure);
     const stored = this.stored.get(id);
-    if (stored === undefined) return Promise.reject(new Error(`no message ${id}`));
+    if (stored === undefined) return Promise.resolve([]);
     const added: QueuedRecipient[] = [];
     for (const settlement of settlements) {
       const recipient = stored.recipients.get(settlement.recipient);
-      if (recipient === undefined || recipient.state !== "active")
+      const isFinal = settlement.kind === "delivered" || settlement.kind === "failed";
+      if (recipient === undefined || (recipient.state !== "active" && !isFinal))
         throw new Error(`recipient ${settlement.recipient} of ${id} is not claimed`);
       this.settlements.push({ id, settlement });
       const change = (next: Partial<QueuedRecipient>): void =>
@@ -112,9 +114,14 @@ export class MemoryQueue implements Queue {
     return Promise.resolve([...written, ...(added.length > 0 ? [this.#claimed(stored, added)] : [])]);
   }
 
-  claimDue(nowMs: number, limit: number): Promise<readonly QueuedMessage[]> {
+  claimDue(
+    nowMs: number,
+    limit: number,
+    { fullLanes = [] }: Parameters<Queue["claimDue"]>[2] = {},
+  ): Promise<readonly QueuedMessage[]> {
     const claimed: QueuedMessage[] = [];
     for (const stored of this.stored.values()) {
+      if (fullLanes.includes(laneOf(senderKey(stored.message.envelope, stored.message.origin)))) continue;
       const due = [...stored.recipients.values()].filter(({ state, dueMs }) => state === "deferred" && dueMs <= nowMs);
       if (due.length === 0 || claimed.length >= limit) continue;
       const active = due.map(
@@ -149,19 +156,28 @@ export class MemoryQueue implements Queue {
     return Promise.resolve(count);
   }
 
+  active(): Promise<readonly QueuedMessage[]> {
+    return Promise.resolve(
+      [...this.stored.values()].flatMap((stored) => {
+        const active = [...stored.recipients.values()].filter(({ state }) => state === "active");
+        return active.length === 0 ? [] : [this.#claimed(stored, active)];
+      }),
+    );
+  }
   newMessage(): MessageWriter {
     throw new Error("the outbound tests put messages directly");
   }
   unavailable(): undefined {
     return undefined;
   }
-  summary(): Promise<QueueSummary> {
-    return Promise.resolve({
-      messages: { active: 0, deferred: 0, hold: 0, corrupt: 0 },
+  async summary(): Promise<QueueSummary> {
+    const active = (await this.active()).length;
+    return {
+      messages: { active, deferred: 0, hold: 0, corrupt: 0 },
       recipients: 0,
       bytes: 0,
       oldestMs: 0,
-    });
+    };
   }
   list(): Promise<readonly QueuedMessage[]> {
     return Promise.resolve(

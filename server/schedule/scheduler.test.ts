@@ -1,99 +1,24 @@
 import assert from "node:assert/strict";
-import { type TestContext, test } from "node:test";
+import { test } from "node:test";
 import type { LiveConfig } from "../config/schema.ts";
-import type { Deliver, DeliveryJob, DeliveryOutcome } from "../deliver/deliver.ts";
 import { aLiveConfig, aLog } from "../deliver/outbound-fixture.ts";
-import type { NewRecipient, Settlement } from "../queue/queue.ts";
+import type { NewRecipient } from "../queue/queue.ts";
 import { resolveRecipient } from "../route/recipient.ts";
 import { MemoryQueue } from "./memory-queue-fixture.ts";
-import { type Scheduler, type SchedulerOptions, startScheduler } from "./scheduler.ts";
-
-type Fate = (job: DeliveryJob, recipient: DeliveryJob["recipients"][number]) => DeliveryOutcome;
-
-const delivered: Fate = (_job, { number }) => ({
-  recipient: number,
-  kind: "delivered",
-  reply: { code: 250, enhanced: "2.0.0", text: "ok" },
-  remoteHost: "peer[192.0.2.9]",
-});
-const failed =
-  (code: number, scope: "recipient" | "message" | "host" | "destination" = "recipient", text = "no"): Fate =>
-  (_job, { number }) => ({
-    recipient: number,
-    kind: "failed",
-    reply: { code, enhanced: `${String(code)[0]}.1.1`, text },
-    scope,
-  });
-
-interface World {
-  readonly queue: MemoryQueue;
-  readonly scheduler: Scheduler;
-  readonly jobs: DeliveryJob[];
-  readonly lines: Record<string, unknown>[];
-  nowMs: number;
-  config: LiveConfig;
-  /** All settled or waiting for a time that has not come. */
-  quiet(): Promise<void>;
-}
-
-const hours = 3_600_000;
-
-/** A scheduler whose deliveries end as `fate` says, at once, on a clock of the test's. */
-function aWorld(
-  t: TestContext,
-  fate: Fate,
-  own: { config?: LiveConfig; deliver?: Deliver; options?: Partial<SchedulerOptions> } = {},
-): World {
-  const { log, lines } = aLog();
-  const jobs: DeliveryJob[] = [];
-  const startMs = Date.UTC(2026, 0, 1);
-  const world: { -readonly [K in keyof World]: World[K] } = {
-    queue: new MemoryQueue(() => world.nowMs),
-    scheduler: undefined as unknown as Scheduler,
-    jobs,
-    lines,
-    nowMs: startMs,
-    config: own.config ?? aLiveConfig({ domains: {}, addresses: {} }),
-    async quiet() {
-      do await new Promise((resolve) => setImmediate(resolve));
-      while (world.scheduler.stats().messages > 0);
-    },
-  };
-  const deliver: Deliver =
-    own.deliver ??
-    ((job) => {
-      jobs.push(job);
-      const outcomes = job.recipients.map((recipient) => fate(job, recipient));
-      const reached = outcomes.some((outcome) => outcome.kind === "delivered" || outcome.scope !== "host");
-      return Promise.resolve({ outcomes, connectMs: 1, transmitMs: reached ? 1 : 0 });
-    });
-  world.scheduler = startScheduler({
-    queue: world.queue,
-    deliver,
-    resolveRecipient,
-    config: () => world.config,
-    log,
-    now: () => world.nowMs,
-    pollMs: 5,
-    ...own.options,
-  });
-  t.after(() => world.scheduler.drain(0));
-  return world;
-}
-
-const to = (...addresses: string[]): { recipients: NewRecipient[] } => ({
-  recipients: addresses.map((address) => ({ address })),
-});
-const kinds = (queue: MemoryQueue): readonly Settlement["kind"][] =>
-  queue.settlements.map(({ settlement }) => settlement.kind);
-const waiting = (queue: MemoryQueue, id: string) => [...(queue.stored.get(id)?.recipients.values() ?? [])];
-const reportsIn = (queue: MemoryQueue) =>
-  [...queue.stored.values()]
-    .filter(({ message }) => message.envelope.sender === "")
-    .map(({ content }) => content.toString());
-const until = async (condition: () => boolean): Promise<void> => {
-  while (!condition()) await new Promise((resolve) => setImmediate(resolve));
-};
+import { startScheduler } from "./scheduler.ts";
+import {
+  aWorld,
+  delivered,
+  failed,
+  type Fate,
+  held,
+  hours,
+  kinds,
+  reportsIn,
+  to,
+  until,
+  waiting,
+} from "./scheduler-fixture.ts";
 
 test("recipients of one destination go in one transaction, those of another in their own", async (t) => {
   const world = aWorld(t, delivered);
@@ -172,8 +97,9 @@ test("temporary failures wait twice as long each time, up to the longest, at mos
 });
 
 test("at the end of its life one last attempt, then a bounce with the last reply", async (t) => {
-  const world = aWorld(t, failed(451, "recipient", "greylisted"));
-  const message = world.queue.put(to("a@x.test"), undefined, world.nowMs - 5 * 24 * hours + 60_000);
+  const config = aLiveConfig({ domains: {}, addresses: {} }, { queue: { lifetimeMs: 600_000 } });
+  const world = aWorld(t, failed(451, "recipient", "greylisted"), { config });
+  const message = world.queue.put(to("a@x.test"), undefined, world.nowMs - 540_000);
   world.scheduler.submit(message);
   await world.quiet();
   const [recipient] = waiting(world.queue, message.id);
@@ -344,32 +270,6 @@ test("a destination that cannot be reached is left alone: others are deferred wi
   await world.quiet();
 });
 
-/** Deliveries that end when the test says so. */
-function held(): {
-  readonly deliver: Deliver;
-  readonly open: { readonly job: DeliveryJob; finish(fate?: Fate): void }[];
-  most: number;
-} {
-  const state = {
-    open: [] as { job: DeliveryJob; finish(fate?: Fate): void }[],
-    most: 0,
-    deliver: undefined as unknown as Deliver,
-  };
-  state.deliver = (job) =>
-    new Promise((resolve) => {
-      const entry = {
-        job,
-        finish(fate: Fate = delivered) {
-          state.open.splice(state.open.indexOf(entry), 1);
-          resolve({ outcomes: job.recipients.map((recipient) => fate(job, recipient)), connectMs: 0, transmitMs: 1 });
-        },
-      };
-      state.open.push(entry);
-      state.most = Math.max(state.most, state.open.length);
-    });
-  return state;
-}
-
 test("the window opens slowly to its limit, and one destination never takes another's turn", async (t) => {
   const config = aLiveConfig(
     { domains: {}, addresses: {} },
@@ -536,4 +436,71 @@ test("mail found due at the start is claimed and tried", async (t) => {
   });
   t.after(() => scheduler.drain(0));
   await until(() => queue.stored.size === 0);
+});
+
+test("after expansion, the members of a list at one destination get one body in one transaction", async (t) => {
+  const members = Array.from({ length: 60 }, (_, at) => `u${at}@x.test`);
+  const config = aLiveConfig({
+    domains: { "a.test": { class: "Alias", recipients: "Objects", catchAll: [] } },
+    addresses: {
+      "list@a.test": { alias: { destinations: [...members, "other@y.test"], senders: [] } },
+      "more@a.test": { alias: { destinations: ["v@x.test", "u1@x.test"], senders: [] } },
+    },
+  });
+  const world = aWorld(t, delivered, { config });
+  world.scheduler.submit(world.queue.put(to("list@a.test", "more@a.test")));
+  await world.quiet();
+  assert.deepEqual(
+    world.jobs.map(({ transport, recipients }) => [transport.destination, recipients.length]),
+    [
+      ["mx:x.test", 61],
+      ["mx:y.test", 1],
+    ],
+  );
+});
+
+test("a Route's rate: so many in a time, shared by the shards; bounces and other destinations do not wait", async (t) => {
+  const delivery = { kind: "smtp", host: "gate", port: 25, lookupMX: false, implicitTLS: false } as const;
+  const config = aLiveConfig({
+    domains: {},
+    addresses: {},
+    routes: { "slow.test": { delivery, rate: { messages: 120, perMs: 60_000 }, connections: 8 } },
+  });
+  // Two shards: one message a second each.
+  const world = aWorld(t, delivered, { config, options: { shards: 2 } });
+  for (let at = 0; at < 30; at++) world.scheduler.submit(world.queue.put(to(`u${at}@slow.test`)));
+  const elsewhere = world.queue.put(to("a@fast.test"));
+  const bounce = world.queue.put({ sender: "", ...to("b@slow.test") });
+  for (const message of [elsewhere, bounce]) world.scheduler.submit(message);
+  const startMs = world.nowMs;
+  const ids = (): readonly string[] => world.jobs.map(({ message }) => message.id);
+  await until(() => ids().includes(elsewhere.id) && ids().includes(bounce.id));
+  assert.equal(world.jobs.length, 3);
+  for (let second = 1; second <= 10; second++) {
+    world.nowMs = startMs + second * 1000;
+    world.scheduler.applyConfig();
+    await until(() => world.scheduler.stats().active === 0);
+  }
+  assert.equal(world.jobs.length, 13);
+  // Without the rate the rest goes at once.
+  world.config = aLiveConfig({ domains: {}, addresses: {}, routes: { "slow.test": { delivery } } });
+  world.scheduler.applyConfig();
+  await until(() => world.jobs.length === 32);
+  await world.quiet();
+});
+
+test("a Route's rate lets the next one go by itself", async (t) => {
+  const delivery = { kind: "smtp", host: "gate", port: 25, lookupMX: false, implicitTLS: false } as const;
+  const config = aLiveConfig({
+    domains: {},
+    addresses: {},
+    routes: { "slow.test": { delivery, rate: { messages: 1, perMs: 20 } } },
+  });
+  const world = aWorld(t, delivered, { config, options: { now: Date.now } });
+  const beganMs = Date.now();
+  for (let at = 0; at < 55; at++) world.scheduler.submit(world.queue.put(to(`u${at}@slow.test`)));
+  await world.quiet();
+  // A second's worth (50) at once, five more at their distance.
+  assert.ok(Date.now() - beganMs >= 70, `${Date.now() - beganMs} ms`);
+  assert.equal(world.jobs.length, 55);
 });

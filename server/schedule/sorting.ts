@@ -5,7 +5,8 @@
  * Destinations that mail needs no connection for (hold) are decided here. RFC 5321 §3.9.1 (aliases), RFC 3461 §5.2.7 (parameters travel along).
  */
 import type { LiveConfig } from "../config/schema.ts";
-import type { NewRecipient, QueuedMessage, QueuedRecipient } from "../queue/queue.ts";
+import { originalRecipientOf } from "../dsn/typed-address.ts";
+import type { NewRecipient, Notify, QueuedMessage, QueuedRecipient } from "../queue/queue.ts";
 import type { Reply } from "../reply.ts";
 import type { ResolveRecipient, Transport } from "../route/resolve.ts";
 
@@ -34,7 +35,7 @@ export function sortRecipients(config: LiveConfig, resolve: ResolveRecipient, me
     });
     if (resolution.kind === "fail") decided.push({ recipient, kind: "refused", reply: resolution.reply });
     else if (resolution.kind === "expand")
-      decided.push({ recipient, kind: "expanded", into: resolution.into.map((address) => heir(recipient, address)) });
+      decided.push({ recipient, kind: "expanded", into: heirs(recipient, resolution.into) });
     else if (resolution.transport.delivery.kind === "hold") decided.push({ recipient, kind: "held" });
     else {
       const { transport } = resolution;
@@ -50,23 +51,25 @@ export function sortRecipients(config: LiveConfig, resolve: ResolveRecipient, me
   return { decided, groups };
 }
 
-/** The sender's wishes go with the new address, and the name the sender knows it by. */
-function heir({ address: original, originalRecipient, notify }: QueuedRecipient, address: string): NewRecipient {
-  return {
+/**
+ * The sender's wishes go with the new addresses, and the name the sender knows them by. With one exception: for an alias of several, success is
+ * reported here, once ("expanded"), and not by each of them. RFC 3461 §5.2.7.2, §5.2.7.3 (c).
+ */
+function heirs(
+  { address: original, originalRecipient = originalRecipientOf(original), notify }: QueuedRecipient,
+  addresses: readonly string[],
+): readonly NewRecipient[] {
+  const wishes = notify === undefined || addresses.length === 1 ? notify : withoutSuccess(notify);
+  return addresses.map((address) => ({
     address,
-    originalRecipient: originalRecipient ?? `rfc822;${encodeXtext(original)}`,
-    ...(notify === undefined ? {} : { notify }),
+    originalRecipient,
+    ...(wishes === undefined ? {} : { notify: wishes }),
     expanded: true,
-  };
+  }));
 }
 
-/** RFC 3461 §4: printable ASCII without "+" and "=" as it is, the rest as `+XX`. */
-function encodeXtext(text: string): string {
-  return [...Buffer.from(text, "utf8")]
-    .map((byte) =>
-      byte > 0x20 && byte < 0x7f && byte !== 0x2b && byte !== 0x3d
-        ? String.fromCharCode(byte)
-        : `+${byte.toString(16).toUpperCase().padStart(2, "0")}`,
-    )
-    .join("");
+/** Nothing left is not nothing said, which would mean failures and delays. */
+function withoutSuccess(notify: readonly Notify[]): readonly Notify[] {
+  const rest = notify.filter((what) => what !== "SUCCESS");
+  return rest.length === 0 && notify.length > 0 ? ["NEVER"] : rest;
 }

@@ -11,12 +11,17 @@ const slowestBytesPerMs = 8;
 /** Between the abort of a delivery and giving up on it. */
 export const graceMs = 5000;
 
+/** When a delivery ends at the latest, whatever happens in it. */
+export const longestDeliveryMs = (size: number, deliveryMs: number): number =>
+  deliveryMs + size / slowestBytesPerMs + graceMs;
+
 export async function deliverInTime(
   deliver: Deliver,
   job: DeliveryJob,
   controller: AbortController,
   log: Log,
-  deliveryMs = 600_000,
+  deliveryMs: number,
+  onLate: (report: DeliveryReport) => void,
 ): Promise<DeliveryReport> {
   const deadline = setTimeout(
     () => controller.abort(new Error("delivery took too long")),
@@ -30,7 +35,11 @@ export async function deliverInTime(
     controller.signal.addEventListener("abort", giveUp, { once: true });
   });
   try {
-    return await Promise.race([deliver(job), hung]);
+    const delivering = deliver(job);
+    const report = await Promise.race([delivering, hung]);
+    // Given up, and perhaps delivered all the same.
+    void delivering.then((late) => (late === report ? undefined : onLate(late))).catch(() => undefined);
+    return report;
   } catch (error) {
     log.error({ event: "delivery-bug", id: job.message.id, error: String(error) });
     return failed(job, "internal error during delivery");
@@ -40,7 +49,7 @@ export async function deliverInTime(
   }
 }
 
-const failed = (job: DeliveryJob, text: string): DeliveryReport => ({
+export const failed = (job: Pick<DeliveryJob, "recipients">, text: string): DeliveryReport => ({
   outcomes: job.recipients.map(({ number }) => ({
     recipient: number,
     kind: "failed" as const,

@@ -2,30 +2,26 @@
  * Trouble: from what went wrong, and whose fault it was, to what becomes of the recipient and of the destination.
  *
  * The one place that turns scope and code into deliver, defer, bounce or throttle; the client only names the scope. Pure.
- * A host's 5xx (greeting, EHLO) is never the recipient's: it waits. Soft bounce turns every 5xx into waiting. Time ends all waiting.
+ * A host's 5xx (greeting, EHLO) is never the recipient's: it waits. Time ends all waiting; but with soft bounce nothing
+ * bounces, neither for a 5xx nor for its age (Postfix's soft_bounce).
  * RFC 5321 §4.2.1 (4yz and 5yz), §4.5.4.1 (give-up time).
  */
 import { isPermanent } from "../reply.ts";
-import type { QueueSettings } from "../config/schema.ts";
 import type { DeliveryOutcome, DeliveryReport } from "../deliver/deliver.ts";
 
 export type Verdict = "delivered" | "deferred" | "failed";
 
 export interface Patience {
   readonly softBounce: boolean;
-  /** The message is older than its lifetime. */
+  /** Its life is over, see lifetime.ts. */
   readonly expired: boolean;
 }
 
 export function judge(outcome: DeliveryOutcome, { softBounce, expired }: Patience): Verdict {
   if (outcome.kind === "delivered") return "delivered";
-  if (expired) return "failed";
   const permanent = isPermanent(outcome.reply) && outcome.scope !== "host";
-  return permanent && !softBounce ? "failed" : "deferred";
+  return (permanent || expired) && !softBounce ? "failed" : "deferred";
 }
-
-export const lifetimeMs = (settings: QueueSettings, sender: string): number =>
-  sender === "" ? settings.bounceLifetimeMs : settings.lifetimeMs;
 
 /** How the destination did: what the concurrency window and the dead list hear. */
 export type Feedback =

@@ -2,18 +2,16 @@
  * AUTH: from the command to a user of the session.
  *
  * Offered on submission listeners, over TLS only, once, outside a transaction. Unknown, disabled and suspended users get the answer of a wrong
- * password, and as late. A hash that cannot be read is our trouble: 454 and a log line. Passwords are passed on, never kept or logged.
+ * password, and as late. What nobody can tell now, a hash that cannot be read included, is 454. Passwords are passed on, never kept or logged.
  * RFC 4954 §4 to §6; RFC 6409 §4.3.
  */
+import type { Asker } from "../auth/authenticator.ts";
+import { mayLogIn } from "../auth/login-name.ts";
 import { beginSasl, type SaslStep } from "../auth/sasl.ts";
-import { addressKey } from "../config/address.ts";
 import { authentications } from "../observe/metrics.ts";
-import type { ClientFacts } from "../policy/facts.ts";
+import { clientGroup } from "../policy/networks.ts";
 import { replies } from "./replies.ts";
 import type { Answer, Session } from "./session.ts";
-
-export const offersAuthentication = (client: ClientFacts): boolean =>
-  client.listener.role === "Submission" && client.tls !== undefined && client.user === undefined;
 
 const prompts = {
   empty: replies.authContinue,
@@ -21,14 +19,31 @@ const prompts = {
   password: replies.authPassword,
 } as const;
 
-export function authenticate(session: Session, argument: string): Answer | Promise<Answer> {
-  const { client } = session;
+const askerOf = ({ client, wire }: Session): Asker => ({
+  config: client.config,
+  client: { address: client.address, port: wire.remotePort },
+  tls: client.tls,
+  certificateUser: client.relayCertificate()?.authenticatesAs,
+});
+
+/** The line of EHLO, if there is one. */
+export function authenticationKeyword(session: Session): readonly string[] {
+  const { client, ports } = session;
+  if (client.listener.role !== "Submission" || client.tls === undefined || client.user !== undefined) return [];
+  const names = [...ports.authenticator.mechanisms(askerOf(session)).keys()];
+  return names.length === 0 ? [] : [`AUTH ${names.join(" ")}`];
+}
+
+export async function authenticate(session: Session, argument: string): Promise<Answer> {
+  const { client, ports } = session;
   if (client.listener.role !== "Submission") return session.refusal("auth", "bad-sequence", replies.authNotOffered);
   if (client.tls === undefined) return session.refusal("auth", "tls-required", replies.startTlsFirst);
   if (client.helo === undefined) return session.refusal("auth", "bad-sequence", replies.heloFirst);
   if (client.user !== undefined) return session.refusal("auth", "bad-sequence", replies.authRepeated);
   if (session.transaction !== undefined) return session.refusal("auth", "bad-sequence", replies.authInTransaction);
-  return proceed(session, beginSasl(argument));
+  const { failures } = client.config.server.authentication;
+  if (!(await ports.failures.clientMayTry(failures, clientGroup(client.address)))) return limited(session, undefined);
+  return proceed(session, await beginSasl(argument, ports.authenticator.mechanisms(askerOf(session))));
 }
 
 function proceed(session: Session, step: SaslStep): Answer | Promise<Answer> {
@@ -36,8 +51,17 @@ function proceed(session: Session, step: SaslStep): Answer | Promise<Answer> {
     case "ask":
       session.continuation = (line) => proceed(session, step.next(line));
       return prompts[step.prompt];
+    case "challenge":
+      session.continuation = async (line) => proceed(session, await step.next(line));
+      return replies.authChallenge(step.data);
     case "credentials":
-      return login(session, step.username, step.password);
+      return check(session, step.username, step.password);
+    case "authenticated":
+      return accept(session, step.user);
+    case "refused":
+      return refuse(session, step.username);
+    case "unavailable":
+      return unavailable(session, step.why);
     case "syntax":
       return session.refusal("auth", "bad-command", replies.authSyntax);
     case "cancelled":
@@ -49,33 +73,66 @@ function proceed(session: Session, step: SaslStep): Answer | Promise<Answer> {
   }
 }
 
-async function login(session: Session, username: string, password: string): Promise<Answer> {
-  const { config } = session.client;
-  const user = addressKey(username);
-  const mailbox = user === undefined ? undefined : config.addresses.get(user)?.mailbox;
-  const mayLogIn = mailbox?.authentication === true && !mailbox.suspended;
-  const stored = user !== undefined && mayLogIn ? config.passwords.get(user) : undefined;
-  const result = await session.ports.verifier.verify(stored, password, config.passwords);
-  const count = (outcome: "success" | "failure" | "unavailable"): void =>
-    authentications.inc({ listener: session.listenerName, result: outcome });
-  switch (result) {
+const count = (session: Session, result: "success" | "failure" | "unavailable" | "limited"): void =>
+  authentications.inc({ listener: session.listenerName, result });
+
+async function check(session: Session, username: string, password: string): Promise<Answer> {
+  const { client, ports } = session;
+  const { failures } = client.config.server.authentication;
+  if (!(await ports.failures.userMayTry(failures, clientGroup(client.address), username)))
+    return limited(session, username);
+  const { config, client: end } = askerOf(session);
+  const result = await ports.authenticator.check({ config, username, password, client: end });
+  switch (result.kind) {
     case "match":
-      session.client.user = user;
-      count("success");
-      session.log.info({ user }, "auth");
-      return replies.authSucceeded;
+      return admit(session, result.user, username);
     case "mismatch":
-      count("failure");
-      session.log.info({ user: username.slice(0, 255) }, "auth-failed");
-      return session.refusal("auth", "authentication-failed", replies.authFailed);
-    case "unusable-hash":
-      session.log.error({ user }, "auth-hash-unusable");
-      count("unavailable");
-      return session.refusal("auth", "authentication-unavailable", replies.authUnavailable);
+      return refuse(session, username);
     case "unavailable":
-      count("unavailable");
-      return session.refusal("auth", "authentication-unavailable", replies.authUnavailable);
+      return unavailable(session, result.why);
     default:
       return result satisfies never;
   }
+}
+
+/** A mechanism has proved who it is; whether that user may, and how many guesses there were, is looked at only now. */
+async function accept(session: Session, user: string): Promise<Answer> {
+  const { client, ports } = session;
+  if (!mayLogIn(client.config, user)) return refuse(session, user);
+  const { failures } = client.config.server.authentication;
+  if (!(await ports.failures.userMayTry(failures, clientGroup(client.address), user))) return limited(session, user);
+  return admit(session, user, user);
+}
+
+async function admit(session: Session, user: string, username: string): Promise<Answer> {
+  const { client, ports } = session;
+  client.user = user;
+  count(session, "success");
+  session.log.info({ user }, "auth");
+  await ports.failures.succeeded(clientGroup(client.address), username);
+  return replies.authSucceeded;
+}
+
+async function refuse(session: Session, username: string): Promise<Answer> {
+  const { client, ports } = session;
+  const { failures } = client.config.server.authentication;
+  count(session, "failure");
+  session.log.info({ user: username.slice(0, 255) }, "auth-failed");
+  const name = username === "" ? undefined : username;
+  const pauses = await ports.failures.failed(failures, clientGroup(client.address), name);
+  if (pauses > 0 && ports.errorDelayMs > 0)
+    await new Promise((resolve) => setTimeout(resolve, pauses * ports.errorDelayMs));
+  return session.refusal("auth", "authentication-failed", replies.authFailed);
+}
+
+function unavailable(session: Session, why: string): Answer {
+  count(session, "unavailable");
+  session.log.warn({ why }, "auth-unavailable");
+  return session.refusal("auth", "authentication-unavailable", replies.authUnavailable);
+}
+
+function limited(session: Session, username: string | undefined): Answer {
+  count(session, "limited");
+  session.log.info({ user: username?.slice(0, 255) }, "auth-limited");
+  return session.refusal("auth", "authentication-limited", replies.authLimited);
 }

@@ -6,7 +6,7 @@
 import { type Decision, decide } from "../policy/chain.ts";
 import { stages } from "../policy/stages.ts";
 import { replies } from "./replies.ts";
-import { authenticate, offersAuthentication } from "./authenticate.ts";
+import { authenticate, authenticationKeyword } from "./authenticate.ts";
 import type { Answer, Session } from "./session.ts";
 import { bdat, data } from "./message.ts";
 import { mail, rcpt } from "./transaction.ts";
@@ -52,7 +52,7 @@ function extensions(session: Session): readonly string[] {
     "PIPELINING", // RFC 2920
     `SIZE ${messageSizeBytes}`, // RFC 1870 §3: 0 is no fixed limit
     ...(offersTls(session) ? ["STARTTLS"] : []),
-    ...(offersAuthentication(session.client) ? ["AUTH PLAIN LOGIN"] : []),
+    ...authenticationKeyword(session),
     "ENHANCEDSTATUSCODES",
     "8BITMIME",
     "CHUNKING", // RFC 3030, without BINARYMIME: the next hop may only take lines

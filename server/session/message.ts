@@ -57,7 +57,7 @@ export async function bdat(session: Session, argument: string): Promise<Answer> 
   const match = chunkArgument.exec(argument);
   if (match === null) {
     // How many octets follow nobody can tell: none of them may become a command.
-    session.wire.reply(session.refusal("data", "bad-command", replies.bdatSyntax));
+    session.wire.reply(session.tempered(session.refusal("data", "bad-command", replies.bdatSyntax)));
     session.wire.close();
     return undefined;
   }
@@ -113,7 +113,7 @@ function skip(session: Session, octets: number, reply: Reply): void {
   let left = octets;
   const { messageSizeBytes } = session.client.config.server.limits;
   if (left === 0 || (messageSizeBytes > 0 && left > 2 * messageSizeBytes)) {
-    session.wire.reply(reply);
+    session.wire.reply(session.tempered(reply));
     if (left > 0) session.wire.close();
     return;
   }
@@ -130,7 +130,7 @@ function skip(session: Session, octets: number, reply: Reply): void {
 
 /** Twice the limit has come: this client does not stop by itself. */
 function giveUp(session: Session): void {
-  session.wire.reply(session.refusal("data", "message-too-large", replies.messageTooLarge));
+  session.wire.reply(session.tempered(session.refusal("data", "message-too-large", replies.messageTooLarge)));
   session.wire.close();
 }
 
@@ -170,7 +170,7 @@ function incomingOf(
   const { transaction, writer, clientName, decoder } = from;
   const { client } = session;
   const { server } = client.config;
-  const { tls, role } = client.listener;
+  const { tls, role, authenticatedHeader } = client.listener;
   const receivedMs = Date.now();
   const isDiscarded = transaction.discarded || transaction.recipients.size === 0;
   const { id } = writer;
@@ -195,6 +195,7 @@ function incomingOf(
         tls: client.tls,
         tellsTls: tls.receivedHeader,
         asksCertificate: tls.clientCertificates !== "Ignore",
+        authenticatedAs: authenticatedHeader === true ? client.user : undefined,
         recipients: [...transaction.recipients.keys()],
         receivedMs,
       });
@@ -218,7 +219,11 @@ function incomingOf(
       protocol: protocolName({ ...common, secure: client.tls !== undefined }),
       ...(client.user === undefined ? {} : { authenticatedAs: client.user }),
     };
-    const result = await intake.finish({ envelope: envelopeOf(transaction), origin });
+    const result = await intake.finish({
+      envelope: envelopeOf(transaction),
+      origin,
+      hold: client.config.server.queue.hold,
+    });
     const reply = answer(session, transaction, id, result);
     if (result.kind === "queued") acceptSeconds.observe((performance.now() - endedMs) / 1000);
     await session.finishData(reply);
@@ -262,6 +267,7 @@ function answer(session: Session, { sender, recipients }: Transaction, id: strin
   switch (result.kind) {
     case "queued": {
       const { message, header } = result;
+      const isHeld = message.recipients.every(({ state }) => state === "hold");
       messagesAccepted.inc({ listener: listenerName });
       bytesAccepted.inc({ listener: listenerName }, message.size);
       log.info(
@@ -273,9 +279,11 @@ function answer(session: Session, { sender, recipients }: Transaction, id: strin
           helo: client.helo?.name,
           user: client.user,
           messageId: header.messageId,
+          ...(isHeld ? { held: true } : {}),
         },
         "queued",
       );
+      if (isHeld) return replies.queued(id);
       try {
         session.ports.onAccepted(message);
       } catch (error) {

@@ -1,12 +1,14 @@
 /**
  * Ports: everything a session asks of the rest of the shard. One object, made once, shared by all sessions.
  */
-import type { PasswordVerifier } from "../auth/verifier.ts";
+import type { Authenticator } from "../auth/authenticator.ts";
+import type { FailureCounts } from "../auth/failures.ts";
 import type { LiveConfig, Listener } from "../config/schema.ts";
 import type { Log } from "../observe/log.ts";
 import type { Queue, QueuedMessage } from "../queue/queue.ts";
 import type { StandingOf } from "../route/resolve.ts";
 import type { TlsContexts } from "../tls/contexts.ts";
+import type { Notices } from "./notices.ts";
 import type { SharedState } from "./shared-state.ts";
 
 export interface Resolver {
@@ -23,9 +25,11 @@ export interface SessionPorts {
   readonly log: Log;
   readonly shared: SharedState;
   readonly resolver: Resolver;
-  readonly verifier: PasswordVerifier;
+  readonly authenticator: Authenticator;
+  readonly failures: FailureCounts;
   readonly tls: TlsContexts;
   readonly standingOf: StandingOf;
+  readonly notices: Notices;
   /** How long an answer waits once a client made more than softErrors mistakes. */
   readonly errorDelayMs: number;
 }

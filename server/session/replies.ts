@@ -9,6 +9,10 @@ import type { Reply } from "../reply.ts";
 
 const reply = (code: number, enhanced: string, text: string): Reply => ({ code, enhanced, text });
 
+/** Soft bounce: nothing the server says is for good; clients keep their mail. As Postfix's soft_bounce does. */
+export const softened = (given: Reply): Reply =>
+  given.code < 500 ? given : { code: given.code - 100, enhanced: given.enhanced.replace(/^5/, "4"), text: given.text };
+
 export const replies = {
   // The session. A greeting and the answer to EHLO carry no enhanced code (RFC 2034 §3).
   greeting: (hostname: string) => reply(220, "", `${hostname} ESMTP Packetboat`),
@@ -43,7 +47,7 @@ export const replies = {
   authenticationRequired: reply(530, "5.7.0", "Authentication required"),
   clientCertificateRequired: reply(530, "5.7.0", "A TLS client certificate is required"),
   authNotOffered: reply(502, "5.5.1", "AUTH is not offered here"),
-  authMechanism: reply(504, "5.5.4", "Mechanisms: PLAIN LOGIN"),
+  authMechanism: reply(504, "5.5.4", "Mechanism is not offered here; see EHLO"),
   authSyntax: reply(501, "5.5.2", "Cannot decode the response"),
   authCancelled: reply(501, "5.7.0", "Authentication cancelled"),
   authRepeated: reply(503, "5.5.1", "Already authenticated"),
@@ -51,9 +55,11 @@ export const replies = {
   authUsername: reply(334, "", "VXNlcm5hbWU6"),
   authPassword: reply(334, "", "UGFzc3dvcmQ6"),
   authContinue: reply(334, "", ""),
+  authChallenge: (data: string) => reply(334, "", data),
   authSucceeded: reply(235, "2.7.0", "Authentication successful"),
   authFailed: reply(535, "5.7.8", "Authentication credentials invalid"),
   authUnavailable: reply(454, "4.7.0", "Temporary authentication failure"),
+  authLimited: reply(454, "4.7.0", "Too many failed logins, try again later"),
 
   // The envelope.
   senderOk: reply(250, "2.1.0", "Ok"),

@@ -17,8 +17,9 @@ import { isPermanent, type Reply } from "../reply.ts";
 import { commands } from "./commands.ts";
 import type { Incoming } from "./message.ts";
 import type { ListenerSettings, SessionPorts } from "./ports.ts";
-import { replies } from "./replies.ts";
+import { replies, softened } from "./replies.ts";
 import type { Transaction } from "./transaction.ts";
+import { OverheardWire, Transcript } from "./transcript.ts";
 import type { Conversation, Wire } from "./wire.ts";
 
 /** A reply, or nothing where the handler answers later by itself. */
@@ -43,6 +44,7 @@ export class Session implements Conversation {
   readonly #onClosed: () => void;
   readonly #places: string[] = [];
   readonly #openedMs = Date.now();
+  readonly #transcript: Transcript | undefined;
   #errors = 0;
   #busy = false;
   #open = false;
@@ -51,7 +53,8 @@ export class Session implements Conversation {
   #messages = 0;
 
   constructor(wire: Wire, settings: ListenerSettings, ports: SessionPorts, onClosed: () => void) {
-    this.wire = wire;
+    this.#transcript = ports.notices.wanted ? new Transcript() : undefined;
+    this.wire = this.#transcript === undefined ? wire : new OverheardWire(wire, this.#transcript);
     this.ports = ports;
     this.#settings = settings;
     this.#onClosed = onClosed;
@@ -90,7 +93,7 @@ export class Session implements Conversation {
     if (decision.kind === "reject" || decision.kind === "defer") {
       // Who was refused one limit must not count against the other.
       this.#givePlacesBack();
-      this.wire.reply(this.refusal("connect", decision.reason, decision.reply));
+      this.wire.reply(this.tempered(this.refusal("connect", decision.reason, decision.reply)));
       this.wire.close();
       return false;
     }
@@ -125,6 +128,7 @@ export class Session implements Conversation {
 
   #run(line: Buffer): Answer | Promise<Answer> {
     const { continuation } = this;
+    this.#transcript?.heard(line, continuation !== undefined);
     if (continuation !== undefined) {
       this.continuation = undefined;
       return continuation(line.toString("latin1").trimEnd());
@@ -156,13 +160,19 @@ export class Session implements Conversation {
 
   /** A refusal with its place in metrics; returns the reply. */
   refusal(stage: Stage, reason: Reason, reply: Reply): Reply {
+    this.#transcript?.mark(reason);
     metrics.rejected.inc({
       listener: this.listenerName,
       stage,
       reason,
-      class: isPermanent(reply) ? "permanent" : "temporary",
+      class: isPermanent(this.tempered(reply)) ? "permanent" : "temporary",
     });
     return reply;
+  }
+
+  /** As the client gets it. Mistakes count as such all the same. */
+  tempered(reply: Reply): Reply {
+    return this.client.config.server.queue.softBounce ? softened(reply) : reply;
   }
 
   mistake(reason: Reason, reply: Reply): Reply {
@@ -175,7 +185,7 @@ export class Session implements Conversation {
     const { softErrors, hardErrors } = this.client.config.server.limits;
     if (isPermanent(answer)) this.#errors += 1;
     const give = (): void => {
-      this.wire.reply(answer);
+      this.wire.reply(this.tempered(answer));
       if (isPermanent(answer) && this.#errors >= hardErrors) {
         this.log.info({ errors: this.#errors }, "too-many-errors");
         this.wire.reply(this.refusal("connect", "too-many-errors", replies.tooManyErrors));
@@ -224,7 +234,7 @@ export class Session implements Conversation {
   }
 
   lineTooLong(): void {
-    this.wire.reply(this.mistake("bad-command", replies.lineTooLong));
+    this.wire.reply(this.tempered(this.mistake("bad-command", replies.lineTooLong)));
     this.wire.close();
   }
 
@@ -272,6 +282,7 @@ export class Session implements Conversation {
     this.#closed = true;
     this.forgetTransaction();
     this.#givePlacesBack();
+    if (this.#transcript !== undefined) void this.#overheard(this.#transcript);
     this.#onClosed();
     if (!this.#open) return;
     metrics.connectionsOpen.dec({ listener: this.listenerName });
@@ -299,11 +310,17 @@ export class Session implements Conversation {
     }
   }
 
+  async #overheard(transcript: Transcript): Promise<void> {
+    const client = `${(await this.client.name()) ?? "unknown"}[${this.client.address}]`;
+    this.ports.notices.consider({ id: this.wire.id, client }, transcript);
+  }
+
   #givePlacesBack(): void {
     for (const key of this.#places.splice(0)) this.ports.shared.release(key).catch(() => undefined);
   }
 
   #broken(error: unknown): Reply {
+    this.#transcript?.mark("internal");
     this.log.error(
       { error: error instanceof Error ? (error.stack ?? error.message) : String(error) },
       "command-failed",

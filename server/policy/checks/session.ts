@@ -2,6 +2,7 @@
  * Session rules: what must have happened before MAIL.
  * Stage mail · pure · RFC 5321 §4.1.4 (HELO first), RFC 3207 §4 (530), RFC 4954 §6 (530), RFC 6409 §4.3 (submission)
  */
+import { mayLogIn } from "../../auth/login-name.ts";
 import { replies } from "../../session/replies.ts";
 import type { Check } from "../chain.ts";
 import type { MailFacts } from "../facts.ts";
@@ -32,8 +33,7 @@ export const authenticationMissing: Check<MailFacts> = ({ client }) => {
 /** A user who was suspended or removed while connected sends no more. */
 export const userIsGone: Check<MailFacts> = ({ client }) => {
   if (client.user === undefined) return pass;
-  const mailbox = client.config.addresses.get(client.user)?.mailbox;
-  return mailbox?.authentication === true && !mailbox.suspended
+  return mayLogIn(client.config, client.user)
     ? pass
     : reject("authentication-required", replies.authenticationRequired);
 };
