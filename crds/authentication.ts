@@ -49,7 +49,9 @@ const ldap = withRules(
       .string()
       .min(3)
       .max(1024)
-      .regex(...matching(/^\([^\x00-\x1F\x7F]*\)$/, "must be an LDAP filter in parentheses, such as (mail=%s)"))
+      .regex(
+        ...matching(String.raw`^\([^\x00-\x1F\x7F]*\)$`, "must be an LDAP filter in parentheses, such as (mail=%s)"),
+      )
       .default("(mail=%s)")
       .meta({
         description: "Finds a user's entry: %s is the login name, %u what is before its @, %d what is behind it.",
@@ -133,7 +135,7 @@ export const authentication = withRules(
       .strictObject({
         perClient: z.int().min(0).max(1_000_000).default(20).meta({
           description:
-            "Failed logins of one client address (IPv6: /64) in a window, after which it may try no more; 0: no limit.",
+            "Failed logins of one client address (IPv6: /64) in a window, after which it may try no more; answers to it grow later before that. 0: no limit and no delay.",
         }),
         perUser: z.int().min(0).max(1_000_000).default(50).meta({
           description:
@@ -142,7 +144,7 @@ export const authentication = withRules(
         window: duration.default("10m").meta({ description: "The window." }),
       })
       .prefault({})
-      .meta({ description: "What guessing passwords leads to: 454, and later answers." }),
+      .meta({ description: "What guessing passwords leads to: later answers, then 454." }),
   }),
   [
     {

@@ -1,5 +1,6 @@
 /** MailServer: a fleet of MTA pods, what main.cf and master.cf are to Postfix. */
 import { z } from "zod";
+import { lookups, tables } from "./lookups.ts";
 import { authentication } from "./authentication.ts";
 import {
   address,
@@ -15,6 +16,8 @@ import {
   objectName,
   opaque,
   port,
+  positiveDuration,
+  positiveSize,
   type Resource,
   setOf,
   size,
@@ -228,8 +231,10 @@ export const mailServerSpec = z.strictObject({
     .meta({ description: "Who is trusted by address." }),
   limits: z
     .strictObject({
-      messageSize: size.default("50Mi").meta({ ...size.meta(), description: "Largest message (SIZE, RFC 1870)." }),
-      headerSize: size.default("100Ki").meta({ ...size.meta(), description: "Largest header." }),
+      messageSize: size
+        .default("50Mi")
+        .meta({ ...size.meta(), description: "Largest message (SIZE, RFC 1870); 0: no limit." }),
+      headerSize: positiveSize.default("100Ki").meta({ ...positiveSize.meta(), description: "Largest header." }),
       recipients: z
         .int()
         .min(100)
@@ -260,9 +265,10 @@ export const mailServerSpec = z.strictObject({
         .max(1000)
         .default(20)
         .meta({ description: "Errors of a session after which it is closed." }),
-      idleTimeout: duration
-        .default("5m")
-        .meta({ description: "Silence after which a session is closed (RFC 5321 §4.5.3.2.7)." }),
+      idleTimeout: positiveDuration.default("5m").meta({
+        ...positiveDuration.meta(),
+        description: "Silence after which a session is closed (RFC 5321 §4.5.3.2.7).",
+      }),
       minFree: size.default("64Mi").meta({
         ...size.meta(),
         description: "Free space of the queue volume below which new mail is deferred (452).",
@@ -305,12 +311,18 @@ export const mailServerSpec = z.strictObject({
   }),
   queue: z
     .strictObject({
-      minBackoff: duration.default("5m").meta({ description: "First pause between attempts; doubles." }),
-      maxBackoff: duration.default("4h").meta({ description: "Longest pause between attempts." }),
+      minBackoff: positiveDuration
+        .default("5m")
+        .meta({ ...positiveDuration.meta(), description: "First pause between attempts; doubles." }),
+      maxBackoff: positiveDuration
+        .default("4h")
+        .meta({ ...positiveDuration.meta(), description: "Longest pause between attempts." }),
       lifetime: duration
         .default("5d")
-        .meta({ description: "Age at which a message is given back (RFC 5321 §4.5.4.1)." }),
-      bounceLifetime: duration.default("5d").meta({ description: "Age at which a report is given up." }),
+        .meta({ description: "Age at which a message is given back (RFC 5321 §4.5.4.1); 0: after one attempt." }),
+      bounceLifetime: duration
+        .default("5d")
+        .meta({ description: "Age at which a report is given up; 0: after one attempt." }),
       delayWarning: duration
         .default("0")
         .meta({ description: "Age at which the sender is told of a delay; 0: never." }),
@@ -318,15 +330,18 @@ export const mailServerSpec = z.strictObject({
         .boolean()
         .default(false)
         .meta({ description: "Who was told of a delay is also told when the message was delivered after all." }),
-      softBounce: z
-        .boolean()
-        .default(false)
-        .meta({ description: "Turn every permanent failure into a temporary one: a net for debugging." }),
-      notify: setOf(list(z.enum(["Bounce", "DoubleBounce", "Delay"]), 3))
+      softBounce: z.boolean().default(false).meta({
+        description:
+          "Turn every permanent failure into a temporary one, also in the server's own replies (5xx become 4xx): a net for debugging.",
+      }),
+      hold: z.boolean().default(false).meta({
+        description: "Put all new mail on hold: accepted and kept, not delivered until it is released.",
+      }),
+      notify: setOf(list(z.enum(["Bounce", "DoubleBounce", "Delay", "Policy", "Protocol", "Resource", "Software"]), 7))
         .default(["DoubleBounce"])
         .meta({
           description:
-            "What the postmaster hears of: Bounce and Delay copy reports to senders, with the header of the message; DoubleBounce: mail without a sender that failed.",
+            "What the postmaster hears of. Bounce and Delay: copies of reports to senders, with the header of the message. DoubleBounce: mail without a sender that failed. Policy, Protocol, Resource and Software: what was said in sessions that were refused for that kind of reason, at most one a minute of each.",
         }),
     })
     .prefault({})
@@ -405,6 +420,10 @@ export const mailServerSpec = z.strictObject({
     })
     .prefault({})
     .meta({ description: "Mail that leaves." }),
+  lookups: lookups.prefault({}).meta({
+    description: "Where domains, mailboxes, aliases and the like are looked up besides the objects.",
+  }),
+  tables: tables.default([]).meta({ description: "Inline maps, as hash:, cidr:, regexp: and pcre: of Postfix." }),
   configShards: z.int().min(1).max(32).default(8).meta({
     description:
       "ConfigMaps and Secrets the tables are spread over (each holds at most 1 MiB). Changing it restarts the pods.",

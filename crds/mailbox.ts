@@ -32,11 +32,14 @@ export const mailboxSpec = z.strictObject({
         .default("password")
         .meta({
           description:
-            "Its key: a hash ({SCHEME}… or $argon2id$, $2b$, $6$, $5$), or a plaintext that the operator hashes.",
+            "Its key: a hash ({SCHEME}… or $argon2id$, $2b$, $6$, $5$, $pbkdf2-sha256$), or a plaintext that the operator hashes.",
         }),
     })
     .optional()
-    .meta({ description: "The password for submission. Absent: this mailbox cannot authenticate." }),
+    .meta({
+      description:
+        "The password for submission. Absent: none of its own; only another back end of MailServer.spec.authentication or a certificate can let this user in.",
+    }),
   authentication: z
     .enum(["Enabled", "Disabled"])
     .default("Enabled")

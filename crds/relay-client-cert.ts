@@ -1,6 +1,16 @@
 /** RelayClientCert: a client that may relay because of the certificate it shows; Postfix's relay_clientcerts. */
 import { z } from "zod";
-import { address, addressOrDomain, define, described, list, objectName, reference, type Resource, withRules } from "./schema.ts";
+import {
+  address,
+  addressOrDomain,
+  define,
+  described,
+  list,
+  objectName,
+  reference,
+  type Resource,
+  withRules,
+} from "./schema.ts";
 import { fingerprint } from "./tls-policy.ts";
 
 const INSTANT =

@@ -145,6 +145,12 @@ export const duration = z
   .max(32)
   .regex(...matching(/^(0|([0-9]{1,9}(ms|s|m|h|d|w)){1,6})$/, "must be a duration such as 30s, 5m, 1h30m or 5d"));
 
+/** Where none would mean trying without a pause, or hanging up at once. */
+export const positiveDuration = withRules(duration, [
+  { cel: "self.matches('[1-9]')", message: "must be longer than 0", holds: (value) => /[1-9]/.test(value) },
+]);
+
+const POSITIVE_SIZE_MESSAGE = "must be a size above 0, such as 102400 or 100Ki";
 const SIZE_MESSAGE = "must be a size such as 26214400 or 25Mi";
 /** Octets: a number, or a Kubernetes quantity such as 25Mi. */
 export const size = z
@@ -157,6 +163,20 @@ export const size = z
         .regex(...matching(/^[0-9]{1,15}(k|M|G|T|Ki|Mi|Gi|Ti)?$/, SIZE_MESSAGE)),
     ],
     SIZE_MESSAGE,
+  )
+  .meta({ "x-kubernetes-int-or-string": true });
+
+/** Where 0 would refuse everything. */
+export const positiveSize = z
+  .union(
+    [
+      z.int(POSITIVE_SIZE_MESSAGE).min(1, POSITIVE_SIZE_MESSAGE).max(Number.MAX_SAFE_INTEGER, POSITIVE_SIZE_MESSAGE),
+      z
+        .string()
+        .max(20, POSITIVE_SIZE_MESSAGE)
+        .regex(...matching(/^0{0,5}[1-9][0-9]{0,9}(k|M|G|T|Ki|Mi|Gi|Ti)?$/, POSITIVE_SIZE_MESSAGE)),
+    ],
+    POSITIVE_SIZE_MESSAGE,
   )
   .meta({ "x-kubernetes-int-or-string": true });
 

@@ -5,12 +5,13 @@
  * mail; only its authentication is off. RFC 5321 §2.3.11 (local part), RFC 5233 (subaddress: delimiters are the server's, never part of an entry).
  */
 import type { AddressEntry } from "../../server/config/schema.ts";
+import { hasForeignBackEnds, saltKeyOf } from "./authentication.ts";
 import { Claims, conflictMessage, olderFirst } from "./claims.ts";
 import { type Context, letIn, type ServedDomain } from "./context.ts";
 import { deliveryOf } from "./deliveries.ts";
 import { catchAllOf } from "./domains.ts";
 import { destinationAddress, domainOf, tableAddress } from "./keys.ts";
-import { passwordHash } from "./passwords.ts";
+import { passwordHash, scramOfPlaintext } from "./passwords.ts";
 import { secretKey, targetOf } from "./references.ts";
 import { type Alias, describe, type MailDomain, type Mailbox, type MailObject, objectKey } from "./world.ts";
 
@@ -148,7 +149,9 @@ class AddressBuilder {
   /** Whether this user can authenticate; its hash goes to the secret slice. */
   #password(object: Mailbox, address: string): boolean {
     const { spec } = object;
-    if (spec.authentication === "Disabled" || spec.passwordSecretRef === undefined) return false;
+    if (spec.authentication === "Disabled") return false;
+    // Another back end, or a certificate, may know this user.
+    if (spec.passwordSecretRef === undefined) return this.#isKnownElsewhere(address);
     const name = secretKey(object, spec.passwordSecretRef.name);
     const { secrets, findings } = this.#context;
     const result = passwordHash(address, name, secrets.text(name), spec.passwordSecretRef.key);
@@ -161,7 +164,16 @@ class AddressBuilder {
       return false;
     }
     secrets.passwords.set(address, result.hash);
+    const { server } = this.#context.world;
+    if (result.plaintext !== undefined && server.spec.authentication.mechanisms.includes("SCRAM-SHA-256"))
+      secrets.scramVerifiers.set(address, scramOfPlaintext(address, result.plaintext, saltKeyOf(server)));
     return true;
+  }
+
+  #isKnownElsewhere(address: string): boolean {
+    const { server, relayClientCerts } = this.#context.world;
+    const isUser = (written: string | undefined): boolean => written !== undefined && tableAddress(written) === address;
+    return hasForeignBackEnds(server) || relayClientCerts.some(({ spec }) => isUser(spec.authenticatesAs));
   }
 
   alias(object: Alias): void {

@@ -12,6 +12,7 @@ import {
 } from "../../crds/builders.ts";
 import { buildDesired, type Desired } from "./build.ts";
 import { aCertificate } from "./sample-certificate.ts";
+import { saltKeyOf } from "./authentication.ts";
 import { aWorld, NOW_MS, type WorldParts } from "./sample-world.ts";
 import type { MailObject } from "./world.ts";
 import { objectKey } from "./world.ts";
@@ -327,7 +328,7 @@ suite("build: outgoing", async () => {
         nextHop: { host: "gw", port: 465, implicitTLS: true },
         credentialsSecretName: "login",
         tls: { clientCertificateSecretName: "client" },
-        shaping: { connections: 3 },
+        shaping: { connections: 3, messagesPerConnection: 20, rate: "600/m" },
       },
     });
     const desired = build({
@@ -345,6 +346,8 @@ suite("build: outgoing", async () => {
       },
       tls: { clientCertificate: "default/client" },
       connections: 3,
+      messagesPerConnection: 20,
+      rate: { messages: 600, perMs: 60_000 },
     };
     assert.deepEqual(desired.config.tables.routes, { "*": entry, ".partner.example": entry, "partner.example": entry });
     assert.deepEqual(desired.config.tables.senderRoutes, { "@shop.example": entry, "boss@example.org": entry });
@@ -647,7 +650,13 @@ suite("build: the server itself", async () => {
         listeners: [
           { name: "in", role: "MX", port: 25, tls: { required: true, receivedHeader: false } },
           { name: "plain", role: "MX", port: 2525, tls: { mode: "None", clientCertificates: "Ignore" } },
-          { name: "users", role: "Submission", port: 465, tls: { mode: "Implicit", clientCertificates: "Require" } },
+          {
+            name: "users",
+            role: "Submission",
+            port: 465,
+            tls: { mode: "Implicit", clientCertificates: "Require" },
+            authenticatedHeader: true,
+          },
         ],
         networks: { trusted: ["10.0.0.0/8", "2001:DB8::/32", "192.0.2.7"] },
         limits: {
@@ -669,6 +678,7 @@ suite("build: the server itself", async () => {
           delayWarning: "4h",
           confirmDelayCleared: true,
           softBounce: true,
+          hold: true,
           notify: ["Delay", "Bounce"],
         },
         outbound: {
@@ -685,6 +695,24 @@ suite("build: the server itself", async () => {
           sourceAddresses: ["198.51.100.7", "2001:DB8::7"],
         },
         restrictions: { strictEnvelopes: true },
+        authentication: {
+          mechanisms: ["PLAIN", "OAUTHBEARER", "SCRAM-SHA-256"],
+          defaultDomain: "Example.org",
+          mailboxes: false,
+          ldap: {
+            urls: ["ldaps://a.example", "ldap://b.example:1389"],
+            startTLS: false,
+            caSecretName: "missing",
+            bindSecretName: "login",
+            baseDN: "dc=example",
+            scope: "OneLevel",
+            filter: "(uid=%u)",
+            addressAttribute: "mail",
+            timeout: "3s",
+          },
+          dovecot: { socketPath: "/run/auth", timeout: "7s" },
+          failures: { perClient: 1, perUser: 2, window: "1h" },
+        },
         addresses: { recipientDelimiters: "+-" },
         tls: { profile: "Modern", sessionTimeout: "1h" },
         configShards: 3,
@@ -714,6 +742,7 @@ suite("build: the server itself", async () => {
           role: "Submission",
           port: 2465,
           tls: { mode: "Implicit", required: true, clientCertificates: "Require", receivedHeader: true },
+          authenticatedHeader: true,
         },
       ],
       tls: { profile: "Modern", sessionTimeoutMs: 3_600_000 },
@@ -736,6 +765,7 @@ suite("build: the server itself", async () => {
         delayWarningMs: 14_400_000,
         confirmDelayCleared: true,
         softBounce: true,
+        hold: true,
         notify: ["Bounce", "Delay"],
         minFreeBytes: 1_000_000_000,
       },
@@ -756,7 +786,27 @@ suite("build: the server itself", async () => {
       recipientDelimiters: "+-",
       postmaster: [],
       strictEnvelopes: true,
+      authentication: {
+        mechanisms: ["OAUTHBEARER", "PLAIN", "SCRAM-SHA-256"],
+        defaultDomain: "example.org",
+        mailboxes: false,
+        saltKey: saltKeyOf(server),
+        ldap: {
+          urls: ["ldaps://a.example", "ldap://b.example:1389"],
+          startTls: false,
+          authority: "default/missing",
+          credentials: "default/login",
+          baseDn: "dc=example",
+          scope: "OneLevel",
+          filter: "(uid=%u)",
+          addressAttribute: "mail",
+          timeoutMs: 3000,
+        },
+        dovecot: { target: { kind: "socket", path: "/run/auth" }, timeoutMs: 7000 },
+        failures: { perClient: 1, perUser: 2, windowMs: 3_600_000 },
+      },
       accessRules: [],
+      lookups: [],
     });
   });
 

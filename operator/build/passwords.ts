@@ -3,18 +3,24 @@
  *
  * Stands in build/, before the secret slices. Pure: the same Secret gives the same bytes in every process (argon2id with a salt made from the
  * address), remembered so that ten thousand mailboxes are hashed once. A plaintext never leaves this module, neither in results nor in messages.
- * RFC 9106 (argon2), RFC 4616 §2 (no NUL in a password).
+ * With SCRAM-SHA-256 among the mechanisms, a plaintext gives a verifier for it too. RFC 9106 (argon2), RFC 5802 (SCRAM), RFC 4616 §2 (no NUL in a password).
  *
  * Which value is which:
  *   key `hash`                        must be a hash of an accepted format (also taken where the key is `password` and the Secret has only `hash`);
  *   key `password`, or another named  a value that opens with `{SCHEME}` or `$id$` is a hash, everything else is a plaintext.
  * One line end at the end of a value is not part of it (`kubectl create secret --from-file`).
  */
-import { argon2, argon2Sync, createHash } from "node:crypto";
+import { argon2, argon2Sync, createHash, pbkdf2, pbkdf2Sync } from "node:crypto";
 import { promisify } from "node:util";
+import { SCRAM_ROUNDS, saslPrep, scramSalt, scramText } from "../../server/config/saslprep.ts";
 
 export type PasswordResult =
-  | { readonly ok: true; readonly hash: string }
+  | {
+      readonly ok: true;
+      readonly hash: string;
+      /** Present where the Secret holds a plaintext. */
+      readonly plaintext?: string;
+    }
   | { readonly ok: false; readonly reason: "SecretNotFound" | "SecretInvalid"; readonly message: string };
 
 /** OWASP's second recommendation for argon2id: 19 MiB, two passes, one lane. */
@@ -62,7 +68,24 @@ const saltedDigest = (digestBytes: number) => (body: string) => {
   if (!/^[A-Za-z0-9+/]+={0,2}$/.test(body)) return false;
   return Buffer.from(body, "base64").length > digestBytes;
 };
-const anyCrypt = (body: string) => [bcryptHash, sha512Crypt, sha256Crypt, argon2id].some((fits) => fits(body));
+const boundedRounds = (rounds: string | undefined): boolean => Number(rounds) >= 1 && Number(rounds) <= 2_000_000;
+/** Rounds, salt and digest, as passlib and OpenLDAP write them. */
+const pbkdf2Format = /^([1-9][0-9]{0,6})\$[A-Za-z0-9./+]{1,128}={0,2}\$[A-Za-z0-9./+]{22,86}={0,2}$/;
+/** As doveadm writes it. */
+const dovecotPbkdf2Format = /^\$1\$[A-Za-z0-9./]{1,64}\$([1-9][0-9]{0,6})\$[0-9a-f]{40}$/;
+const pbkdf2Hash = (body: string): boolean => boundedRounds(pbkdf2Format.exec(body)?.[1]);
+const pbkdf2Crypt = (body: string): boolean => {
+  const [prefix = ""] = /^\$pbkdf2(-sha256|-sha512)?\$/.exec(body) ?? [];
+  return prefix !== "" && pbkdf2Hash(body.slice(prefix.length));
+};
+/** RFC 7677 §4: at least 4096 rounds. */
+const scramFormat = /^([1-9][0-9]{3,6}),[A-Za-z0-9+/]{8,128}={0,2},[A-Za-z0-9+/]{43}=,[A-Za-z0-9+/]{43}=$/;
+const scramVerifier = (body: string): boolean => {
+  const rounds = scramFormat.exec(body)?.[1];
+  return boundedRounds(rounds) && Number(rounds) >= 4096;
+};
+const anyCrypt = (body: string) =>
+  [bcryptHash, sha512Crypt, sha256Crypt, argon2id, pbkdf2Crypt].some((fits) => fits(body));
 
 /** Accepted schemes and the shape of what follows them. */
 const schemes: Readonly<Record<string, (body: string) => boolean>> = {
@@ -74,10 +97,15 @@ const schemes: Readonly<Record<string, (body: string) => boolean>> = {
   SSHA: saltedDigest(20),
   SSHA256: saltedDigest(32),
   SSHA512: saltedDigest(64),
+  PBKDF2: (body) => pbkdf2Hash(body) || boundedRounds(dovecotPbkdf2Format.exec(body)?.[1]),
+  "PBKDF2-SHA1": pbkdf2Hash,
+  "PBKDF2-SHA256": pbkdf2Hash,
+  "PBKDF2-SHA512": pbkdf2Hash,
+  "SCRAM-SHA-256": scramVerifier,
 };
 
 const acceptedFormats =
-  "argon2id ($argon2id$…), bcrypt ($2b$…), sha512-crypt ($6$…), sha256-crypt ($5$…), or one of {ARGON2ID}, {BLF-CRYPT}, {SHA512-CRYPT}, {SHA256-CRYPT}, {CRYPT}, {SSHA}, {SSHA256}, {SSHA512} followed by its hash";
+  "argon2id ($argon2id$…), bcrypt ($2b$…), sha512-crypt ($6$…), sha256-crypt ($5$…), PBKDF2 ($pbkdf2-sha256$…), or one of {ARGON2ID}, {BLF-CRYPT}, {SHA512-CRYPT}, {SHA256-CRYPT}, {CRYPT}, {SSHA}, {SSHA256}, {SSHA512}, {PBKDF2}, {PBKDF2-SHA256}, {PBKDF2-SHA512}, {SCRAM-SHA-256} followed by its hash";
 
 type Form = "accepted" | "wrong" | "plaintext";
 
@@ -148,6 +176,42 @@ export async function rememberPlaintexts(
   return waiting.length;
 }
 
+const pbkdf2InPool = promisify(pbkdf2);
+const scramMemoryKey = (address: string, plaintext: string, saltKey: string): string =>
+  `scram\0${saltKey}\0${memoryKey(address, plaintext)}`;
+
+/** The SCRAM-SHA-256 verifier of a plaintext, with a salt that only this server's key makes of the address. */
+export function scramOfPlaintext(address: string, plaintext: string, saltKey: string): string {
+  const key = scramMemoryKey(address, plaintext, saltKey);
+  const known = remembered.get(key);
+  if (known !== undefined) return known;
+  const salt = scramSalt(saltKey, address);
+  return remember(
+    key,
+    scramText(SCRAM_ROUNDS, salt, pbkdf2Sync(saslPrep(plaintext), salt, SCRAM_ROUNDS, 32, "sha256")),
+  );
+}
+
+/** The same on the thread pool, before a build. */
+export async function rememberScram(
+  entries: Iterable<{ readonly address: string; readonly plaintext: string }>,
+  saltKey: string,
+  parallel = 4,
+): Promise<void> {
+  const waiting = [...entries].filter(
+    ({ address, plaintext }) => !remembered.has(scramMemoryKey(address, plaintext, saltKey)),
+  );
+  let next = 0;
+  const worker = async (): Promise<void> => {
+    for (let entry = waiting[next++]; entry !== undefined; entry = waiting[next++]) {
+      const salt = scramSalt(saltKey, entry.address);
+      const salted = await pbkdf2InPool(saslPrep(entry.plaintext), salt, SCRAM_ROUNDS, 32, "sha256");
+      remember(scramMemoryKey(entry.address, entry.plaintext, saltKey), scramText(SCRAM_ROUNDS, salt, salted));
+    }
+  };
+  await Promise.all(Array.from({ length: parallel }, worker));
+}
+
 export type PasswordSource =
   | { readonly kind: "hash"; readonly hash: string }
   | { readonly kind: "plaintext"; readonly plaintext: string };
@@ -201,8 +265,8 @@ export function passwordHash(
 ): PasswordResult {
   const read = readPassword(secretName, data, key);
   if (!read.ok) return read;
-  return {
-    ok: true,
-    hash: read.source.kind === "hash" ? read.source.hash : hashPlaintext(address, read.source.plaintext),
-  };
+  const { source } = read;
+  return source.kind === "hash"
+    ? { ok: true, hash: source.hash }
+    : { ok: true, hash: hashPlaintext(address, source.plaintext), plaintext: source.plaintext };
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
-import { durationMs, sizeBytes } from "./quantities.ts";
+import { durationMs, messageRate, sizeBytes } from "./quantities.ts";
 
 suite("quantities", () => {
   const durations: readonly [string, number][] = [
@@ -23,8 +23,16 @@ suite("quantities", () => {
     ["999999999999999Ti", Number.MAX_SAFE_INTEGER],
   ];
   for (const [text, bytes] of sizes) test(`${text} is ${bytes} bytes`, () => assert.equal(sizeBytes(text), bytes));
+  for (const [text, messages, perMs] of [
+    ["10/s", 10, 1000],
+    ["600/m", 600, 60_000],
+    ["5000/h", 5000, 3_600_000],
+    ["1/d", 1, 86_400_000],
+  ] as const)
+    test(`${text} is ${messages} in ${perMs} ms`, () => assert.deepEqual(messageRate(text), { messages, perMs }));
   test("what no schema lets through is a bug, and said loudly", () => {
     for (const text of ["5", "m", "-5m", ""]) assert.throws(() => durationMs(text), TypeError);
+    for (const text of ["0/s", "1/w", "1"]) assert.throws(() => messageRate(text), TypeError);
     for (const text of ["1Mb", "", "-1"]) assert.throws(() => sizeBytes(text), TypeError);
   });
 });

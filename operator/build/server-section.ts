@@ -11,6 +11,7 @@ import { authenticationOf } from "./authentication.ts";
 import type { Context } from "./context.ts";
 import { credentialsKey, sourceAddresses } from "./deliveries.ts";
 import { destinationAddress, domainOf, tableDomain } from "./keys.ts";
+import { buildLookups } from "./lookups.ts";
 import { serviceListeners } from "./listeners.ts";
 import { MAX_SERVER_NAME } from "./names.ts";
 import { durationMs, sizeBytes } from "./quantities.ts";
@@ -88,6 +89,18 @@ function usable(
     if (found === undefined) complain(text);
     return found === undefined ? [] : [found];
   });
+}
+
+/** They are built and checked, so that what is wrong is said now; but no question of a session or a delivery reaches them yet. */
+function lookups(context: Context): ServerSection["lookups"] {
+  const sources = buildLookups(context);
+  if (sources.length > 0)
+    context.findings.refuse(
+      objectKey(context.world.server),
+      "Unsupported",
+      "spec.lookups and spec.tables are checked but not asked by this version; remove them, and name domains, mailboxes and aliases as objects. Until then only objects count.",
+    );
+  return sources;
 }
 
 /**
@@ -245,6 +258,7 @@ export function serverSection(
       delayWarningMs: durationMs(queue.delayWarning),
       confirmDelayCleared: queue.confirmDelayCleared,
       softBounce: queue.softBounce,
+      hold: queue.hold,
       notify: [...queue.notify].sort(),
       minFreeBytes: sizeBytes(limits.minFree),
     },
@@ -254,5 +268,6 @@ export function serverSection(
     strictEnvelopes: spec.restrictions.strictEnvelopes,
     authentication: authenticationOf(context),
     accessRules: parts.accessRules,
+    lookups: lookups(context),
   };
 }

@@ -5,7 +5,8 @@
  * for a few, minutes of silence (and a lost lease) for ten thousand. Returns how many were made.
  */
 import { tableAddress } from "./keys.ts";
-import { readPassword, rememberPlaintexts } from "./passwords.ts";
+import { saltKeyOf } from "./authentication.ts";
+import { readPassword, rememberPlaintexts, rememberScram } from "./passwords.ts";
 import { secretKey } from "./references.ts";
 import { secretText, type World } from "./world.ts";
 
@@ -18,5 +19,8 @@ export async function warmPasswords(world: World): Promise<number> {
     const read = readPassword(name, secretText(world, name), passwordSecretRef.key);
     return read.ok && read.source.kind === "plaintext" ? [{ address: key, plaintext: read.source.plaintext }] : [];
   });
-  return rememberPlaintexts(plaintexts);
+  const made = await rememberPlaintexts(plaintexts);
+  if (world.server.spec.authentication.mechanisms.includes("SCRAM-SHA-256"))
+    await rememberScram(plaintexts, saltKeyOf(world.server));
+  return made;
 }

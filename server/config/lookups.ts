@@ -99,6 +99,7 @@ export const lookupSourceSchema = z.discriminatedUnion("kind", [
     ...common,
     /** `ldap://host:port` or `ldaps://host:port`, in the order of preference. */
     urls: z.array(z.string().min(1).max(300)).min(1).max(16),
+    /** On `ldap:`. */
     startTls: z.boolean(),
     tls: tls.optional(),
     /** username: the DN to bind as. Absent: anonymous. */
@@ -118,14 +119,22 @@ export const lookupSourceSchema = z.discriminatedUnion("kind", [
     name,
     type: z.enum(["Hash", "CIDR", "Regexp", "PCRE"]),
     /** In Postfix's own notation: `key value`, `network value`, `/pattern/flags value`, `if … endif`. */
-    text: z.string().max(524_288),
+    text: z.string().max(600_000),
     /** Empty: only those who name the table read it. */
     roles: z.array(lookupRole),
+  }),
+  /** Holds the place of what cannot be used as written: whoever asks is told to come back. */
+  z.strictObject({
+    kind: z.literal("unusable"),
+    name,
+    roles: z.array(lookupRole),
+    /** For the log. */
+    reason: z.string().max(1024),
   }),
 ]);
 
 /** In the order in which they are asked. */
-export const lookupSourcesSchema = z.array(lookupSourceSchema).max(128);
+export const lookupSourcesSchema = z.array(lookupSourceSchema).max(256);
 
 export type LookupRole = z.infer<typeof lookupRole>;
 export type Endpoint = z.infer<typeof endpointSchema>;
@@ -133,6 +142,7 @@ export type LookupSource = z.infer<typeof lookupSourceSchema>;
 export type MysqlSource = Extract<LookupSource, { kind: "mysql" }>;
 export type LdapSource = Extract<LookupSource, { kind: "ldap" }>;
 export type SocketmapSource = Extract<LookupSource, { kind: "socketmap" }>;
+export type UnusableSource = Extract<LookupSource, { kind: "unusable" }>;
 export type TableSource = Extract<LookupSource, { kind: "table" }>;
 export type MysqlQuery = z.infer<typeof mysqlQuerySchema>;
 export type LdapSearch = z.infer<typeof ldapSearchSchema>;

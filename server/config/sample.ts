@@ -48,6 +48,7 @@ export function aRenderedConfig(server: Partial<ServerSection> = {}): RenderedCo
         delayWarningMs: 0,
         confirmDelayCleared: false,
         softBounce: false,
+        hold: false,
         notify: ["DoubleBounce"],
         minFreeBytes: 0,
       },
@@ -74,6 +75,7 @@ export function aRenderedConfig(server: Partial<ServerSection> = {}): RenderedCo
         failures: { perClient: 0, perUser: 0, windowMs: 600_000 },
       },
       accessRules: [],
+      lookups: [],
       ...server,
     },
     tables: {

@@ -7,6 +7,7 @@
  * Parsing failure is a value of `load.ts`, never an exception that stops a running server.
  */
 import { z } from "zod";
+import { lookupSourcesSchema } from "./lookups.ts";
 
 /** Bump only for a change that an older server would misread; a server refuses a version it does not know. */
 export const CONFIG_VERSION = 1;
@@ -64,8 +65,10 @@ export const queueSchema = z.strictObject({
   /** Who was warned hears when it was delivered after all. */
   confirmDelayCleared: z.boolean(),
   softBounce: z.boolean(),
-  /** What postmasters get copies of. */
-  notify: z.array(z.enum(["Bounce", "DoubleBounce", "Delay"])),
+  /** All new mail is put on hold. */
+  hold: z.boolean(),
+  /** What postmasters hear of: copies of reports, and transcripts of sessions. */
+  notify: z.array(z.enum(["Bounce", "DoubleBounce", "Delay", "Policy", "Protocol", "Resource", "Software"])),
   /** Free bytes below which new mail gets 452 4.3.1. */
   minFreeBytes: bytes,
 });
@@ -287,6 +290,8 @@ export const serverSectionSchema = z.strictObject({
   authentication: authenticationSchema,
   /** Sorted: first match of a scope wins. */
   accessRules: z.array(accessRuleSchema),
+  /** In the order in which they are asked. */
+  lookups: lookupSourcesSchema,
 });
 
 const table = <V extends z.ZodType>(value: V) => z.record(z.string(), value);

@@ -25,7 +25,8 @@ export interface SqlQuery {
   readonly parameters: readonly Parameter[];
 }
 
-const isWord = (character: string | undefined): boolean => character !== undefined && /[\w$\u0080-\uFFFF]/.test(character);
+const isWord = (character: string | undefined): boolean =>
+  character !== undefined && /[\w$\u0080-\uFFFF]/.test(character);
 
 const escapes: Readonly<Record<string, string>> = { "0": "\0", b: "\b", n: "\n", r: "\r", t: "\t", Z: "\u001A" };
 
@@ -99,6 +100,8 @@ function escapedAt(raw: string, at: number): boolean {
   return before % 2 === 0;
 }
 
+const plainText = (pieces: readonly Piece[]): string =>
+  pieces.filter((piece): piece is string => typeof piece === "string").join("");
 const holdsPlaceholder = (pieces: readonly Piece[]): boolean => pieces.some((piece) => typeof piece !== "string");
 
 export function parseQuery(text: string): Parsed<SqlQuery> {
@@ -117,7 +120,7 @@ export function parseQuery(text: string): Parsed<SqlQuery> {
       const template = parseTemplate(inside, "key");
       if (!template.ok || holdsPlaceholder(template.value))
         return wrong("A placeholder cannot stand in a comment of the query.");
-      sql += template.value.join("");
+      sql += plainText(template.value);
       at = comment;
       continue;
     }
@@ -130,7 +133,7 @@ export function parseQuery(text: string): Parsed<SqlQuery> {
         const template = parseTemplate(raw, "key");
         if (!template.ok || holdsPlaceholder(template.value))
           return wrong("A placeholder cannot be part of a name of a table or column.");
-        sql += `\`${template.value.join("")}\``;
+        sql += `\`${plainText(template.value)}\``;
         previousLiteral = "none";
         continue;
       }

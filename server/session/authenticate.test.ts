@@ -4,7 +4,7 @@ import { createHash, pbkdf2Sync, X509Certificate } from "node:crypto";
 import { before, test } from "node:test";
 import type { ConnectionOptions } from "node:tls";
 import { TLSSocket } from "node:tls";
-import { ScramClient } from "../auth/scram-client-fixture.ts";
+import { ScramClient } from "../config/scram-client-fixture.ts";
 import { scramText } from "../config/saslprep.ts";
 import type { AuthenticationSettings, LiveConfig } from "../config/schema.ts";
 import {

@@ -13,7 +13,7 @@ import { acceptSeconds, bytesAccepted, messagesAccepted } from "../observe/metri
 import { decide } from "../policy/chain.ts";
 import { stages } from "../policy/stages.ts";
 import type { Reason } from "../policy/verdict.ts";
-import { type Envelope, type MessageWriter, type Origin, QueueUnavailable } from "../queue/queue.ts";
+import { type Envelope, type MessageWriter, type Origin, type QueuedMessage, QueueUnavailable } from "../queue/queue.ts";
 import { type Reply, replyLine } from "../reply.ts";
 import { replies } from "./replies.ts";
 import type { Answer, Session } from "./session.ts";
@@ -254,6 +254,18 @@ const faultReplies: Readonly<Record<IntakeFault, Reply>> = {
   "too-many-hops": replies.tooManyHops,
 };
 
+/** To the scheduler, once the client has its answer: it waits for nothing but the commit. */
+function handOver(session: Session, message: QueuedMessage): void {
+  setImmediate(() => {
+    try {
+      session.ports.onAccepted(message);
+    } catch (error) {
+      // It is stored and ours: it stays claimed, and the next start finds it.
+      session.log.error({ id: message.id, ...causeOf(error) }, "hand-over-failed");
+    }
+  });
+}
+
 /** What became of the message, in log, metrics and reply. */
 function answer(session: Session, { sender, recipients }: Transaction, id: string, result: IntakeResult): Reply {
   const { log, listenerName, client } = session;
@@ -283,13 +295,7 @@ function answer(session: Session, { sender, recipients }: Transaction, id: strin
         },
         "queued",
       );
-      if (isHeld) return replies.queued(id);
-      try {
-        session.ports.onAccepted(message);
-      } catch (error) {
-        // It is stored and ours: whatever the scheduler says, the client must not send it again.
-        log.error({ id, ...causeOf(error) }, "hand-over-failed");
-      }
+      if (!isHeld) handOver(session, message);
       return replies.queued(id);
     }
     case "discarded":

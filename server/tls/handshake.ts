@@ -20,8 +20,9 @@ export function cipherBits(cipher: string): number {
 export function handshakeFacts(socket: TLSSocket): TlsFacts {
   const cipher = socket.getCipher();
   const x509 = socket.getPeerX509Certificate();
+  const protocol = socket.getProtocol() ?? "TLS";
   return {
-    protocol: socket.getProtocol() ?? "TLS",
+    protocol,
     cipher: cipher.name,
     bits: cipherBits(cipher.name),
     servername: typeof socket.servername === "string" ? socket.servername : undefined,
@@ -29,5 +30,16 @@ export function handshakeFacts(socket: TLSSocket): TlsFacts {
       x509 === undefined
         ? undefined
         : { certificate: sha256(x509.raw), publicKey: sha256(x509.publicKey.export({ type: "spki", format: "der" })) },
+    // RFC 9266 §3: before TLS 1.3 it would need the extended master secret, of which Node does not tell.
+    ...(protocol === "TLSv1.3" ? { channelBinding: () => exported(socket) } : {}),
   };
+}
+
+function exported(socket: TLSSocket): Buffer | undefined {
+  try {
+    return socket.exportKeyingMaterial(32, "EXPORTER-Channel-Binding", Buffer.alloc(0));
+  } catch {
+    // Closed meanwhile.
+    return undefined;
+  }
 }
