@@ -1,32 +1,23 @@
 /**
- * `node bench/queue.ts`: what the queue alone can do, through its port, from the main thread.
+ * `npm run bench -- queue`: what the queue alone can do, through its port, from the main thread.
  *
- * Accept (commit, claimed) and settle (delivered, which deletes) with 50 in parallel, every commit synced; then a lone message, one after the other.
- * Options: --messages N (default 30000), --bytes N (default 4096), --concurrency N (default 50), --read (read each message back before settling),
- * --folder DIR (default: the system's temporary folder; its disk is what is measured).
+ * Accept (commit, claimed) and settle (delivered, which deletes) of 4 KiB with 50 in parallel, every commit synced; then a lone message, one after the
+ * other. In the system's temporary folder, whose disk is measured. Postfix has nothing to put beside it.
  */
 import { randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { createLog } from "../server/observe/log.ts";
-import { commitItems, commitSeconds } from "../server/observe/metrics.ts";
-import type { Envelope, Origin } from "../server/queue/queue.ts";
+import { commitItems } from "../server/observe/metrics.ts";
+import type { Envelope, Origin, Queue } from "../server/queue/queue.ts";
 import { openQueue } from "../server/queue/sqlite-queue.ts";
+import type { BenchOptions } from "./options.ts";
+import type { Report } from "./report.ts";
 
-const { values } = parseArgs({
-  options: {
-    messages: { type: "string", default: "30000" },
-    bytes: { type: "string", default: "4096" },
-    concurrency: { type: "string", default: "50" },
-    read: { type: "boolean", default: false },
-    folder: { type: "string", default: tmpdir() },
-  },
-});
-const messages = Number(values.messages);
-const concurrency = Number(values.concurrency);
-const body = randomBytes(Number(values.bytes));
+const MESSAGES = 30_000;
+const CONCURRENCY = 50;
+const BYTES = 4096;
 
 const envelope: Envelope = {
   sender: "sender@example.com",
@@ -43,49 +34,53 @@ const origin: Origin = {
   protocol: "ESMTPS",
 };
 
-const folder = mkdtempSync(join(values.folder, "bench-queue-"));
-const queue = await openQueue({
-  path: join(folder, "0.sqlite"),
-  shard: 0,
-  minFreeBytes: () => 0,
-  log: createLog("bench", "warn"),
-});
-
-async function one(): Promise<void> {
+async function one(queue: Queue, body: Buffer): Promise<void> {
   const writer = queue.newMessage();
   await writer.write(body);
   const { id } = await writer.commit(envelope, origin, { claim: true });
-  if (values.read) for await (const _ of queue.read(id));
   await queue.settle(id, [{ recipient: 0, kind: "delivered", reply: { code: 250, enhanced: "2.0.0", text: "OK" } }]);
 }
 
-async function rate(count: number, parallel: number): Promise<number> {
+async function rate(queue: Queue, count: number, parallel: number): Promise<number> {
+  const body = randomBytes(BYTES);
   let left = count;
   const start = performance.now();
   await Promise.all(
     Array.from({ length: parallel }, async () => {
-      while (left-- > 0) await one();
+      while (left-- > 0) await one(queue, body);
     }),
   );
   return (count * 1000) / (performance.now() - start);
 }
 
-try {
-  await rate(messages / 10, concurrency);
-  commitItems.reset();
-  commitSeconds.reset();
-  const together = await rate(messages, concurrency);
-  const { sum, count } = Object.fromEntries(
-    (await commitItems.get()).values.map(({ metricName, value }) => [metricName?.split("_").at(-1), value]),
-  ) as { sum: number; count: number };
-  const alone = await rate(Math.min(messages, 2000), 1);
-  console.log(
-    `${values.bytes} bytes, ${concurrency} in parallel: ${together.toFixed(0)} messages a second accepted and settled, ${(sum / count).toFixed(1)} operations a commit`,
-  );
-  console.log(
-    `${values.bytes} bytes, one after the other: ${alone.toFixed(0)} a second, ${(1000 / alone).toFixed(2)} ms each`,
-  );
-} finally {
-  await queue.close();
-  rmSync(folder, { recursive: true, force: true });
+export async function queueAlone({ scale }: BenchOptions): Promise<Report> {
+  const folder = mkdtempSync(join(tmpdir(), "bench-queue-"));
+  const queue = await openQueue({
+    path: join(folder, "0.sqlite"),
+    shard: 0,
+    minFreeBytes: () => 0,
+    log: createLog("bench", "warn"),
+  });
+  const messages = Math.round(MESSAGES * scale);
+  try {
+    await rate(queue, messages / 10, CONCURRENCY);
+    commitItems.reset();
+    const together = await rate(queue, messages, CONCURRENCY);
+    const { sum, count } = Object.fromEntries(
+      (await commitItems.get()).values.map(({ metricName, value }) => [metricName?.split("_").at(-1), value]),
+    ) as { sum: number; count: number };
+    const alone = await rate(queue, Math.min(messages, 2000), 1);
+    return {
+      table: [
+        ["4 KiB, accepted and settled", "messages a second"],
+        [`${CONCURRENCY} in parallel`, together.toFixed(0)],
+        ["one after the other", alone.toFixed(0)],
+      ],
+      notes: [`${(sum / count).toFixed(1)} operations a commit.`],
+      targets: [],
+    };
+  } finally {
+    await queue.close();
+    rmSync(folder, { recursive: true, force: true });
+  }
 }

@@ -81,6 +81,9 @@ export class Packetboat implements AsyncDisposable {
   get pid(): number {
     return this.#child?.pid ?? 0;
   }
+  get hasEnded(): boolean {
+    return this.#child === undefined || this.#child.exitCode !== null || this.#child.signalCode !== null;
+  }
 
   write(name: string, text: string): void {
     writeFileSync(join(this.manifests, name), text);
@@ -148,7 +151,7 @@ export class Packetboat implements AsyncDisposable {
 
   async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<number | null> {
     const child = this.#child;
-    if (child === undefined || child.exitCode !== null) return child?.exitCode ?? null;
+    if (child === undefined || this.hasEnded) return child?.exitCode ?? null;
     const ended = once(child, "exit");
     child.kill(signal);
     await ended;

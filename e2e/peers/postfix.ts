@@ -19,6 +19,7 @@ export const postfixMissing = (): string | undefined => {
 export class Postfix implements AsyncDisposable {
   readonly port: number;
   readonly directory: string;
+  #isRunning = false;
 
   private constructor(port: number, directory: string) {
     this.port = port;
@@ -73,15 +74,39 @@ ${extra}
     if (!master.some((line) => line.startsWith("postlog")))
       master.push("postlog   unix-dgram n  -       n       -       1       postlogd");
     writeFileSync(join(config, "master.cf"), `${master.join("\n")}\n`);
-    execFileSync("postfix", ["-c", config, "start"], { stdio: "ignore" });
     const postfix = new Postfix(port, directory);
-    await untilListening(port).catch((cause: unknown) => {
-      throw new Error(
-        `Postfix did not start: ${existsSync(join(directory, "log")) ? readFileSync(join(directory, "log"), "utf8").slice(-2000) : "no log"}`,
-        { cause },
-      );
-    });
+    await postfix.run();
     return postfix;
+  }
+
+  /** Resolves when its port answers. */
+  async run(): Promise<void> {
+    this.#control("start");
+    this.#isRunning = true;
+    await untilListening(this.port).catch((cause: unknown) => {
+      const log = join(this.directory, "log");
+      throw new Error(`Postfix did not start: ${existsSync(log) ? readFileSync(log, "utf8").slice(-2000) : "no log"}`, {
+        cause,
+      });
+    });
+  }
+
+  /** Ends it; its queue stays, and `run` starts it again. */
+  stop(): void {
+    if (!this.#isRunning) return;
+    this.#isRunning = false;
+    this.#control("stop");
+  }
+
+  /** Seconds that listing the whole queue takes, and the line with its totals. */
+  listQueue(): { readonly seconds: number; readonly totals: string } {
+    const start = performance.now();
+    const totals = execFileSync("sh", ["-c", 'postqueue -c "$0" -p | tail -n 1', join(this.directory, "etc")]);
+    return { seconds: (performance.now() - start) / 1000, totals: totals.toString().trim() };
+  }
+
+  #control(command: "start" | "stop"): void {
+    execFileSync("postfix", ["-c", join(this.directory, "etc"), command], { stdio: "ignore" });
   }
 
   /** Pid of the master: its process group is all of this Postfix. */
@@ -90,7 +115,7 @@ ${extra}
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    execFileSync("postfix", ["-c", join(this.directory, "etc"), "stop"], { stdio: "ignore" });
+    this.stop();
     await Promise.resolve();
     rmSync(this.directory, { recursive: true, force: true });
   }
