@@ -149,7 +149,8 @@ export async function runPrimary(options: ServerOptions, log: Log): Promise<void
 
   const summary = async (): Promise<QueueSummary> => addSummaries(await each<QueueSummary>("queue-summary", null));
   const tools = new Tools({
-    shards: () => shards.flatMap(({ index, peer }) => (peer === undefined ? [] : [{ index, call: peer.call.bind(peer) }])),
+    shards: () =>
+      shards.flatMap(({ index, peer }) => (peer === undefined ? [] : [{ index, call: peer.call.bind(peer) }])),
     shardCount: options.shards,
     count: async () => {
       const { messages } = await summary();

@@ -5,6 +5,8 @@
  * itself (exit 75) when its queue failed for good, so that the primary starts it into recovery.
  */
 import { join } from "node:path";
+import { History } from "./admin/history.ts";
+import { shardMethods, shardTools } from "./admin/shard-tools.ts";
 import { loadConfig } from "./config/load.ts";
 import { type PackedConfig, unpackConfig } from "./config/packed.ts";
 import type { LiveConfig } from "./config/schema.ts";
@@ -39,7 +41,7 @@ function toPrimary(): { readonly peer: Peer; readonly answerWith: (handlers: Han
     (method: string) =>
     async (value: never): Promise<unknown> =>
       (await ready.promise)[method]?.(value);
-  const methods = ["status", "reload", "metrics", "queue-summary", "queue-get", "queue-list", "drain"];
+  const methods = ["status", "reload", "metrics", "queue-summary", "queue-get", "queue-list", "drain", ...shardMethods];
   const peer = new Peer(
     {
       send: (message) => process.connected && (process.send?.(message) ?? false),
@@ -98,16 +100,29 @@ async function serve(
   const complete = (loaded: LiveConfig): LiveConfig => withOwnCertificate(loaded, ownCertificate);
   let config = complete(await firstConfig(options, primary, log));
 
+  const history = new History();
   const queueFolder = join(options.data, "queue");
   const queue = await openQueue({
     path: join(queueFolder, `${index}.sqlite`),
     shard: index,
     minFreeBytes: () => config.server.queue.minFreeBytes,
     log,
+    onSettled: (id, settlements, stored) => history.settled(id, settlements, stored),
   });
   const resolver = createResolver({ servers: () => config.server.outbound.resolvers });
   const delivering = createDeliver({ dataDir: options.data, resolver, log, hostname: config.server.hostname });
-  const scheduler = startScheduler({ queue, deliver: delivering.deliver, resolveRecipient, config: () => config, log });
+  const scheduler = startScheduler({
+    queue,
+    deliver: delivering.deliver,
+    resolveRecipient,
+    config: () => config,
+    log,
+    shards: options.shards,
+    onStuck: (reason) => {
+      log.fatal({ reason }, "the queue does not answer; ending so that a new start recovers it");
+      process.exit(EX_TEMPFAIL);
+    },
+  });
   for (const orphan of (process.env["PACKETBOAT_ORPHANS"] ?? "").split(",").filter((name) => name !== "")) {
     try {
       const messages = await adoptSpool(queue, join(queueFolder, orphan));
@@ -142,7 +157,10 @@ async function serve(
   const inbound = await startListeners({
     config: () => config,
     queue,
-    onAccepted: (message) => scheduler.submit(message),
+    onAccepted: (message) => {
+      history.accepted(message);
+      scheduler.submit(message);
+    },
     addresses: options.listen,
     portOffset: options.portOffset,
     log,
@@ -162,8 +180,19 @@ async function serve(
     },
     metrics: () => registry.getMetricsAsJSON(),
     "queue-summary": () => queue.summary(Date.now()),
-    "queue-get": async (request: { id: string }) => (await queue.get(request.id)) ?? null,
+    "queue-get": async (request: { id: string }) => {
+      // What was said is for the postmaster's tools, not for the admin port.
+      const { lastDialogue: _, ...message } = (await queue.get(request.id)) ?? {};
+      return "id" in message ? message : null;
+    },
     "queue-list": (request: { limit: number; after?: string }) => queue.list(request),
+    ...shardTools({
+      queue,
+      history,
+      scheduler,
+      sendContent: (token, data) => primary.call<boolean>("content", { token, data }, 60_000),
+      log,
+    }),
     drain: async (request: { deadlineMs: number }) => {
       draining = true;
       // Deliveries go on while sessions end; both share the one deadline.

@@ -14,6 +14,9 @@ import { freePort, until } from "./ports.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 
+const childrenOf = (pid: number): number[] =>
+  readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").filter(Boolean).map(Number);
+
 export class ServerAlone implements AsyncDisposable {
   readonly directory: string;
   readonly config: string;
@@ -22,6 +25,9 @@ export class ServerAlone implements AsyncDisposable {
   readonly submission: number;
   readonly adminPort: number;
   readonly #shards: number;
+  /** Words before the server's own command: a tracer, a limit. And its environment besides ours. */
+  under: readonly string[] = [];
+  environment: Readonly<Record<string, string>> = {};
   #child: ChildProcess | undefined;
   output = "";
 
@@ -65,10 +71,11 @@ export class ServerAlone implements AsyncDisposable {
   run(): void {
     const places = ["--config", this.config, "--data", this.data, "--listen", "127.0.0.1"];
     const numbers = ["--admin-port", `${this.adminPort}`, "--shards", `${this.#shards}`];
-    const child = spawn(process.execPath, ["server/main.ts", ...places, ...numbers], {
+    const [command = "", ...words] = [...this.under, process.execPath, "server/main.ts", ...places, ...numbers];
+    const child = spawn(command, words, {
       cwd: root,
       stdio: ["ignore", "pipe", "pipe"],
-      env: { NODE_COMPILE_CACHE: join(tmpdir(), "packetboat-compile-cache"), ...process.env },
+      env: { NODE_COMPILE_CACHE: join(tmpdir(), "packetboat-compile-cache"), ...process.env, ...this.environment },
     });
     this.#child = child;
     for (const stream of [child.stdout, child.stderr])
@@ -100,17 +107,22 @@ export class ServerAlone implements AsyncDisposable {
     return existsSync(folder) ? readdirSync(folder).map((file) => readFileSync(join(folder, file), "latin1")) : [];
   }
 
+  /** Of the primary, also where it runs under something else. */
+  get pid(): number {
+    const pid = this.#child?.pid ?? 0;
+    return this.under.length === 0 ? pid : (childrenOf(pid)[0] ?? pid);
+  }
+
   /** Pids of the shard processes. */
   shards(): number[] {
-    const pid = this.#child?.pid ?? 0;
-    return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ").filter(Boolean).map(Number);
+    return childrenOf(this.pid);
   }
 
   async stop(): Promise<number | null> {
     const child = this.#child;
     if (child === undefined || child.exitCode !== null) return child?.exitCode ?? null;
     const ended = once(child, "exit");
-    child.kill("SIGTERM");
+    process.kill(this.pid, "SIGTERM");
     await ended;
     return child.exitCode;
   }

@@ -2,12 +2,15 @@
  * The log: one JSON line a step on standard output, `id` being the queue id wherever there is one.
  *
  * Field names follow Postfix's words where it has them (queue id, from, to, relay, delay, delays, dsn, status). Secrets never enter: callers pass
- * named fields, never whole objects of the session or the configuration, and pino redacts the known names as a second fence. The lines of one turn
- * of the event loop leave in one write, those before an exit or an uncaught error with it; only SIGKILL can take a turn's lines away.
+ * named fields, never whole objects of the session or the configuration, and pino redacts the known names as a second fence. The lines of ten
+ * milliseconds leave in one write, those before an exit or an uncaught error with it; only SIGKILL can take them away.
  */
 import { type DestinationStream, pino } from "pino";
 
 export type Log = pino.Logger;
+
+/** A write costs more than a line. */
+const GATHER_MS = 10;
 
 /** Standard output, written synchronously: pino's own worker is one thread less. */
 class Lines implements DestinationStream {
@@ -22,7 +25,7 @@ class Lines implements DestinationStream {
     this.#out.write(line);
     if (this.#isScheduled) return;
     this.#isScheduled = true;
-    setImmediate(() => this.flushSync());
+    setTimeout(() => this.flushSync(), GATHER_MS);
   }
 
   /** pino asks for it after a fatal line. */

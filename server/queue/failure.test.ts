@@ -146,7 +146,8 @@ describe("side by side, because they wait for room", { concurrency: true }, () =
     assert.equal(q.queue.unavailable(), undefined);
   });
 
-  const frees = "a full disk: refused as full, settling frees space, then mail is taken again; nothing confirmed is lost";
+  const frees =
+    "a full disk: refused as full, settling frees space, then mail is taken again; nothing confirmed is lost";
   test(frees, onSmallDisk, async () => {
     const seen = await seenOnSmallDisk<Seen>();
     assert.equal(seen.refusal, "full");

@@ -3,7 +3,8 @@
  *
  * Worker thread, within the transaction of the group. A message streams in under the state incoming, which nothing else sees; storing it is one change
  * of state. Every chunk carries a CRC-32 that is checked whenever it is read; a chunk that is missing or differs puts the whole message aside as
- * corrupt: kept, counted, its recipients held, never delivered.
+ * corrupt: kept, counted, its recipients held, never delivered. Octets that the disk cannot read fail the one who asked, and are set aside when that has
+ * happened several times: a bad sector shall not end the shard again and again.
  */
 import type { DatabaseSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
@@ -17,7 +18,7 @@ import {
 } from "./protocol.ts";
 import { Query } from "./query.ts";
 import { LANE_SHIFT, messageState, recipientFlag, recipientState } from "./schema.ts";
-import { troubleOf } from "./sqlite-error.ts";
+import { describeError, isUnreadable, troubleOf } from "./sqlite-error.ts";
 import type { Census } from "./totals.ts";
 
 export interface MessageRow {
@@ -33,7 +34,12 @@ interface ChunkRow {
   readonly data: Uint8Array<ArrayBuffer>;
 }
 
+/** Reads of a message in vain, hours apart by the back-off, before it is set aside. */
+const MOST_UNREADABLE = 3;
+
 export class Messages {
+  /** By key, for messages that the disk could not read lately. */
+  readonly #unreadable = new Map<number, number>();
   readonly #census: Census;
   readonly #find: Query<MessageRow>;
   readonly #insert: Query;
@@ -189,12 +195,27 @@ export class Messages {
     try {
       const chunks = this.#chunks.all(row.key, from, until);
       const wrong = firstWrong(chunks, from, until);
+      if (until === row.chunks) this.#unreadable.delete(row.key);
       if (wrong === undefined) return { kind: "chunks", total: row.chunks, chunks: chunks.map(({ data }) => data) };
       return { kind: "corrupt", reason: wrong, found: true };
     } catch (error) {
-      if (troubleOf(error) !== "damaged") throw error;
-      return { kind: "corrupt", reason: "its part of the database is damaged", found: true };
+      // SQLite calls a sector that gives EIO a damaged database: the next try may find it well.
+      if (!isUnreadable(error) && troubleOf(error) !== "damaged") throw error;
+      return this.#notReadable(row.key, describeError(error));
     }
+  }
+
+  /** The first times it is the reader's trouble alone. */
+  #notReadable(key: number, why: string): ReadResult {
+    const times = (this.#unreadable.get(key) ?? 0) + 1;
+    this.#unreadable.set(key, times);
+    if (times < MOST_UNREADABLE) throw new Error(`its part of the database cannot be read: ${why}`);
+    this.#unreadable.delete(key);
+    return {
+      kind: "corrupt",
+      reason: `its part of the database could not be read ${times} times: ${why}`,
+      found: true,
+    };
   }
 
   /** Kept, but nothing will be done with it any more. */

@@ -67,18 +67,18 @@ test("a spool of version 1 is brought forward: its mail, attempts and replies ar
       assert.equal(message?.lastDialogue, undefined);
       assert.deepEqual(await contentOf(box.queue, id), content);
       assert.equal((await box.queue.claimDue(START_MS, 5)).length, 1);
-      await box.queue.settle(
-        id,
-        [{ recipient: 0, kind: "deferred", reply: tryLater, dueMs: START_MS }],
-        [],
-        { dialogue: "S: 451 wait" },
-      );
+      await box.queue.settle(id, [{ recipient: 0, kind: "deferred", reply: tryLater, dueMs: START_MS }], [], {
+        dialogue: "S: 451 wait",
+      });
       assert.equal((await box.queue.get(id))?.lastDialogue, "S: 451 wait");
     }
     const db = new DatabaseSync(path);
-    assert.deepEqual({ ...db.prepare("SELECT value FROM meta WHERE name = 'schema'").get() }, {
-      value: String(schemaVersion),
-    });
+    assert.deepEqual(
+      { ...db.prepare("SELECT value FROM meta WHERE name = 'schema'").get() },
+      {
+        value: String(schemaVersion),
+      },
+    );
     db.close();
   } finally {
     rmSync(folder, { recursive: true });

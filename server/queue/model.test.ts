@@ -72,6 +72,7 @@ interface ModelRecipient {
 }
 interface ModelMessage {
   readonly id: string;
+  readonly sender: string;
   readonly size: number;
   readonly receivedMs: number;
   recipients: ModelRecipient[];
@@ -86,6 +87,7 @@ class Model {
   add(stored: QueuedMessage, nowMs: number): void {
     this.messages.set(stored.id, {
       id: stored.id,
+      sender: stored.envelope.sender,
       size: stored.size,
       receivedMs: nowMs,
       recipients: stored.recipients.map(({ number, address, state, attempts, dueMs }) => ({
@@ -213,12 +215,15 @@ async function take(q: TestQueue, model: Model, action: Step): Promise<void> {
       const due = model.due(q.nowMs);
       const claimed = await q.queue.claimDue(q.nowMs, action.limit);
       assert.equal(claimed.length, Math.min(action.limit, due.length));
-      // Ties may come in any order, but nothing may come before something that was due earlier.
-      const dueTimes = due.map((one) => dueOf(one, q.nowMs)).toSorted((a, b) => a - b);
-      for (const [index, { id, recipients }] of claimed.entries()) {
+      // Ties may come in any order, but nothing may come before something of its sender that was due earlier; senders take turns.
+      const bySender = Map.groupBy(due, ({ sender }) => sender);
+      const dueTimes = new Map(
+        [...bySender].map(([sender, own]) => [sender, own.map((one) => dueOf(one, q.nowMs)).toSorted((a, b) => a - b)]),
+      );
+      for (const { id, recipients } of claimed) {
         const expected = model.messages.get(id);
         assert.ok(expected !== undefined);
-        assert.equal(dueOf(expected, q.nowMs), dueTimes[index]);
+        assert.equal(dueOf(expected, q.nowMs), dueTimes.get(expected.sender)?.shift());
         assert.deepEqual(
           recipients.map(({ number }) => number),
           model.claim(expected, q.nowMs),

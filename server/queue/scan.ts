@@ -15,7 +15,7 @@ import { messageState, recipientState } from "./schema.ts";
 import type { Views } from "./views.ts";
 
 /** How long a slice may take, and between how many rows the clock is asked. */
-const SLICE_MS = 8;
+const SLICE_MS = 5;
 const ROWS_BETWEEN = 32;
 /** Recipients shown in one page: a page of mass mailings must not be a hundred megabytes. */
 const MOST_RECIPIENTS = 2000;
@@ -98,8 +98,7 @@ export class Scan {
     const isRecipient = addressPattern(filter.recipient);
     const isInDomain = filter.domain === undefined ? undefined : inDomain(filter.domain);
     const asksRecipients = isRecipient ?? isInDomain ?? (filter.state === "corrupt" ? undefined : filter.state);
-    const state =
-      filter.state === undefined || filter.state === "corrupt" ? undefined : recipientState[filter.state];
+    const state = filter.state === undefined || filter.state === "corrupt" ? undefined : recipientState[filter.state];
     const endMs = performance.now() + SLICE_MS;
     const ids: string[] = [];
     const messages: RawMessage[] = [];

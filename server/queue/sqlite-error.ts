@@ -10,6 +10,7 @@ const SQLITE_FULL = 13;
 const SQLITE_CANTOPEN = 14;
 const SQLITE_PROTOCOL = 15;
 const SQLITE_NOTADB = 26;
+const SQLITE_IOERR_READ = 266;
 const SQLITE_IOERR_WRITE = 778;
 
 export type Trouble = "full" | "busy" | "damaged" | "storage" | "other";
@@ -35,9 +36,14 @@ export function troubleOf(error: unknown): Trouble {
   }
 }
 
+const hasCode = (error: unknown, code: number): boolean =>
+  error instanceof Error && "errcode" in error && error.errcode === code;
+
+/** The disk does not give back what it was given. */
+export const isUnreadable = (error: unknown): boolean => hasCode(error, SQLITE_IOERR_READ);
+
 /** A write was refused, and nothing was synced since: whatever the cause, the transaction is simply not there. A failed sync is another matter. */
-export const isRefusedWrite = (error: unknown): boolean =>
-  error instanceof Error && "errcode" in error && error.errcode === SQLITE_IOERR_WRITE;
+export const isRefusedWrite = (error: unknown): boolean => hasCode(error, SQLITE_IOERR_WRITE);
 
 /** `disk I/O error (SQLite 1034)`: the extended code tells fsync from write. */
 export function describeError(error: unknown): string {

@@ -50,7 +50,11 @@ test("a walk finds what fits every condition, in the order of age, whatever the 
   ];
   for (const limit of [1, 1000])
     for (const [filter, expected] of rows)
-      assert.equal((await idsOf(queue, filter, limit)).map((id) => names[id]).join(""), expected, JSON.stringify(filter));
+      assert.equal(
+        (await idsOf(queue, filter, limit)).map((id) => names[id]).join(""),
+        expected,
+        JSON.stringify(filter),
+      );
   const page = await queue.scan({ after: undefined, limit: 2, filter: {}, idsOnly: false });
   assert.deepEqual(
     page.messages.map(({ recipients }) => recipients.length),
@@ -62,7 +66,9 @@ test("a walk over thousands of messages comes in slices, and other work goes bet
   await using box = await aQueue();
   const { queue } = box;
   for (let batch = 0; batch < 20; batch++)
-    await Promise.all(Array.from({ length: 250 }, (_, at) => put(queue, { claim: false, to: [`u${at}@d${batch}.test`] })));
+    await Promise.all(
+      Array.from({ length: 250 }, (_, at) => put(queue, { claim: false, to: [`u${at}@d${batch}.test`] })),
+    );
   let found = 0;
   for (let after: string | undefined; ; ) {
     const page = await queue.scan({ after, limit: 1000, filter: { domain: "d19.test" }, idsOnly: true });
@@ -169,7 +175,9 @@ test("the last dialogue stays with the message over a restart, is replaced by th
   await defer(`second ${"x".repeat(20_000)}`);
   assert.equal((await box.queue.get(message.id))?.lastDialogue?.length, 8192);
   await box.queue.claimDue(START_MS, 1);
-  await box.queue.settle(message.id, [{ recipient: 0, kind: "delivered", reply: delivered }], [], { dialogue: "never kept" });
+  await box.queue.settle(message.id, [{ recipient: 0, kind: "delivered", reply: delivered }], [], {
+    dialogue: "never kept",
+  });
   assert.deepEqual(await statesOf(box.queue, message.id), ["(gone)"]);
   // The next message may get the number of the one that went: it must not inherit its dialogue.
   const next = await put(box.queue);

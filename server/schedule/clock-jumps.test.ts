@@ -65,7 +65,7 @@ async function aWorldOfMail(t: TestContext) {
     world,
     attempted,
     quiet,
-    async pass(ms: number, steps: number): Promise<void> {
+    pass: async (ms: number, steps: number): Promise<void> => {
       for (let step = 0; step < steps; step++) {
         q.nowMs += ms / steps;
         await quiet();
