@@ -3,10 +3,19 @@
  *
  * `cut` copies the image with --reflink: what has been synced through ext4 is in the copy, what only the page cache knew is not; that is the disk as a power
  * cut leaves it. The copy is mounted (ext4 replays its journal as after any power cut), looked at, and thrown away. Needs root, loop devices and xfsprogs;
- * `powerMissing` says what is not there. Everything mounted here is unmounted by `close`, whatever happened before.
+ * `powerMissing` says what is not there. Everything mounted here is unmounted when the disk is disposed of or the process ends, by a signal too.
  */
 import { execFile, execFileSync, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -39,8 +48,13 @@ export class Disk implements AsyncDisposable {
   readonly #mounted: string[] = [];
   #cuts = 0;
 
+  readonly #atExit = (): void => this.#close();
+  readonly #atSignal = (): never => process.exit(130);
+
   private constructor() {
     this.#folder = mkdtempSync(join(tmpdir(), "packetboat-disk-"));
+    process.once("exit", this.#atExit);
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, this.#atSignal);
   }
 
   static create(): Disk {
@@ -105,11 +119,28 @@ export class Disk implements AsyncDisposable {
   }
 
   #close(): void {
+    process.off("exit", this.#atExit);
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.off(signal, this.#atSignal);
     for (const folder of this.#mounted.toReversed()) {
       // The loop device goes with the mount.
-      if (spawnSync("/usr/bin/umount", [folder]).status !== 0) spawnSync("/usr/bin/umount", ["-l", folder]);
+      if (spawnSync("/usr/bin/umount", [folder]).status === 0) continue;
+      this.#killUsers();
+      spawnSync("/usr/bin/umount", ["-l", folder]);
     }
+    this.#mounted.length = 0;
     rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  /** Servers of ours that a test which was ended has left behind: the folder's name, which only this disk has, is in their command lines. */
+  #killUsers(): void {
+    for (const pid of readdirSync("/proc").map(Number)) {
+      if (!Number.isInteger(pid) || pid === process.pid) continue;
+      try {
+        if (readFileSync(`/proc/${pid}/cmdline`, "latin1").includes(this.#folder)) process.kill(pid, "SIGKILL");
+      } catch {
+        // Gone meanwhile.
+      }
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

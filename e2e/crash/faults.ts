@@ -62,7 +62,7 @@ async function live(
   const traceFile = `${folder}.trace`;
   const child = spawn(
     "/usr/bin/strace",
-    ["-f", "-qq", "-o", traceFile, ...paths, ...options, process.execPath, script, folder],
+    ["-f", "--seccomp-bpf", "-qq", "-o", traceFile, ...paths, ...options, process.execPath, script, folder],
     {
       stdio: ["ignore", "pipe", "pipe"],
       env: { NODE_COMPILE_CACHE: join(tmpdir(), "packetboat-compile-cache"), ...process.env },

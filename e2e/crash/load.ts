@@ -21,6 +21,10 @@ export interface LoadTarget {
   readonly port: number;
   readonly recipient: string;
   readonly sessions: number;
+  /** Between two messages of a session; none by default. */
+  readonly pauseMs?: number;
+  /** Told of every reply that is no success, "" where the connection ended instead. */
+  readonly onRefused?: (reply: string) => void;
 }
 
 export class MarkedLoad {
@@ -38,12 +42,17 @@ export class MarkedLoad {
     await Promise.all(this.#sessions);
   }
 
-  async #session(prefix: string, { port, recipient }: LoadTarget): Promise<void> {
+  async #session(prefix: string, { port, recipient, pauseMs = 0, onRefused }: LoadTarget): Promise<void> {
     let number = 0;
     while (!this.#stopping) {
       try {
         await using client = await SmtpDialogue.open(port);
-        if (!(await client.reply()).startsWith("220")) continue;
+        const greeting = await client.reply();
+        if (!greeting.startsWith("220")) {
+          onRefused?.(greeting);
+          await sleep(10);
+          continue;
+        }
         await client.command("EHLO load.example");
         while (!this.#stopping) {
           const name = `${prefix}-${++number};`;
@@ -54,7 +63,11 @@ export class MarkedLoad {
             content: `Subject: ${name}\n\n${text}\n`,
           });
           if (replies.at(-1)?.startsWith("250 ") === true && replies.length === 4) this.accepted.set(name, hash(text));
-          else break;
+          else {
+            onRefused?.(replies.at(-1) ?? "");
+            break;
+          }
+          if (pauseMs > 0) await sleep(pauseMs);
         }
       } catch {
         // The server died under us: whatever had no reply is not ours to count.

@@ -93,8 +93,14 @@ export async function powerTest({
   await using disk = Disk.create();
   await using sink = await Sink.start();
   const delivered = new Set<string>();
-  sink.onMessage = ({ content }) => delivered.add(nameAndText(content).name);
   const findings = new Findings();
+  let expected: ReadonlyMap<string, string> = new Map();
+  const arrived: { readonly name: string; readonly hash: string }[] = [];
+  sink.onMessage = ({ content }) => {
+    const { name, text } = nameAndText(content);
+    delivered.add(name);
+    arrived.push({ name, hash: hash(text) });
+  };
   const cuts: Image[] = [];
   let perSecond = 0;
   let accepted = 0;
@@ -112,15 +118,23 @@ export async function powerTest({
     }
     perSecond = (load.accepted.size * 1000) / (performance.now() - started);
     accepted = load.accepted.size;
+    expected = load.accepted;
     clearInterval(turn);
     await load.stop();
   }
+  for (const { name, hash: found } of arrived)
+    if (expected.has(name) && expected.get(name) !== found) findings.damaged.push(`delivered: ${name}`);
   // Afterwards, so that looking at them does not slow the load down.
   let servers = 0;
   for (const image of cuts) {
     const withServer = image.number % serverEvery === 0;
     if (withServer) servers += 1;
-    findings.judge(image, await (withServer ? byServer(disk, image) : byQueue(disk, image)));
+    // A queue that cannot be opened has lost everything.
+    const recovered = (withServer ? byServer : byQueue)(disk, image).catch((error: unknown) => {
+      console.error(`image ${image.number}: ${String(error)}`);
+      return new Map<string, string>();
+    });
+    findings.judge(image, await recovered);
   }
   return {
     images,

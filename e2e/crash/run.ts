@@ -1,14 +1,16 @@
 /**
- * `npm run crash -- kill [--times N] | power [--images N] [--mutate] | syscalls | faults [--sample N]`, each with [--seed N]: the crash tests by hand. Prints the
- * report; exit code 1 on a loss or a void run, and with --mutate when the server without syncs was not caught. faults without --sample tries every one.
+ * `npm run crash -- kill [--times N] | power [--images N] [--mutate] | syscalls | faults [--sample N] | trouble`, each with [--seed N]: the crash tests by hand.
+ * Prints the report; exit code 1 on a loss or a void run, and with --mutate when the server without syncs was not caught. faults without --sample tries every one.
  */
 import { parseArgs } from "node:util";
 import { powerMissing } from "./disk.ts";
+import { failingDiskMissing } from "./failing-disk.ts";
 import { callsMade, everyFault, faultTest, straceMissing } from "./faults.ts";
 import { killTest } from "./kill.ts";
 import { powerTest } from "./power.ts";
 import { seeded } from "./random.ts";
 import { syscallTest } from "./syscalls.ts";
+import { troubles, troublesTest } from "./trouble.ts";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -75,11 +77,22 @@ async function faults(): Promise<boolean> {
   return report.wrong.length === 0;
 }
 
-const tests: Readonly<Record<string, () => Promise<boolean>>> = { kill, power, syscalls, faults };
+async function trouble(): Promise<boolean> {
+  const missing = failingDiskMissing();
+  if (missing !== undefined) throw new Error(missing);
+  let isRight = true;
+  await troublesTest(troubles, (report) => {
+    if (report.wrong.length > 0) isRight = false;
+    console.log(JSON.stringify(report));
+  });
+  return isRight;
+}
+
+const tests: Readonly<Record<string, () => Promise<boolean>>> = { kill, power, syscalls, faults, trouble };
 const test = tests[positionals[0] ?? ""];
 if (test === undefined) {
   console.error(
-    "usage: npm run crash -- kill [--times N] | power [--images N] [--mutate] | syscalls | faults [--sample N], each with [--seed N]",
+    "usage: npm run crash -- kill [--times N] | power [--images N] [--mutate] | syscalls | faults [--sample N] | trouble, each with [--seed N]",
   );
   process.exit(2);
 }

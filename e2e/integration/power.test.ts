@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { powerMissing } from "../crash/disk.ts";
+import { migrationTest } from "../crash/migration.ts";
 import { powerTest } from "../crash/power.ts";
 import { seeded } from "../crash/random.ts";
 
@@ -25,4 +26,11 @@ test("the test itself: a server that does not sync is caught", skip, async () =>
   const report = await powerTest({ images: 5, random: seeded(seed), mutate: true });
   assert.ok(report.perSecond >= 100, `void: only ${report.perSecond.toFixed(0)} messages a second`);
   assert.notEqual(report.lost.length, 0);
+});
+
+test("power cuts while an old spool is brought forward: all its mail is there, in either version", skip, async () => {
+  const { images, versions, wrong } = await migrationTest(5000);
+  console.log(`${images} cuts, by version ${JSON.stringify(versions)}`);
+  assert.deepEqual(wrong, []);
+  assert.ok(images > 3 && (versions["1"] ?? 0) > 0, "no cut came before the end");
 });

@@ -97,6 +97,13 @@ export function aRenderedConfig(server: Partial<ServerSection> = {}): RenderedCo
       tlsPolicies: {},
       relayClientCerts: {},
     },
-    secrets: { passwords: {}, scramVerifiers: {}, credentials: {}, certificates: {}, authorities: {}, serverCertificates: [] },
+    secrets: {
+      passwords: {},
+      scramVerifiers: {},
+      credentials: {},
+      certificates: {},
+      authorities: {},
+      serverCertificates: [],
+    },
   };
 }

@@ -13,7 +13,13 @@ import { acceptSeconds, bytesAccepted, messagesAccepted } from "../observe/metri
 import { decide } from "../policy/chain.ts";
 import { stages } from "../policy/stages.ts";
 import type { Reason } from "../policy/verdict.ts";
-import { type Envelope, type MessageWriter, type Origin, type QueuedMessage, QueueUnavailable } from "../queue/queue.ts";
+import {
+  type Envelope,
+  type MessageWriter,
+  type Origin,
+  type QueuedMessage,
+  QueueUnavailable,
+} from "../queue/queue.ts";
 import { type Reply, replyLine } from "../reply.ts";
 import { replies } from "./replies.ts";
 import type { Answer, Session } from "./session.ts";
