@@ -6,8 +6,13 @@
  */
 import { spawnSync } from "node:child_process";
 import { globSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { run } from "node:test";
 import { spec } from "node:test/reporters";
+
+// Each file is a process of its own; compiled once, they all start in half the time.
+process.env["NODE_COMPILE_CACHE"] ??= join(tmpdir(), "packetboat-compile-cache");
 
 const counts = { passed: 0, failed: 0, skipped: 0 };
 const failures: string[] = [];
