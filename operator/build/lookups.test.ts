@@ -6,6 +6,7 @@ import { lookupSourcesSchema } from "../../server/config/lookups.ts";
 import { parseQuery } from "../../server/config/sql-query.ts";
 import { buildDesired } from "./build.ts";
 import { aWorld } from "./sample-world.ts";
+import { notAsked } from "./server-section.ts";
 import { vimbadminQueries } from "./vimbadmin.ts";
 
 function build(spec: Pick<Partial<MailServerSpec>, "lookups" | "tables">) {
@@ -25,8 +26,6 @@ function build(spec: Pick<Partial<MailServerSpec>, "lookups" | "tables">) {
     message: verdict?.accepted === false ? verdict.message.replace(notAsked, "").trim() : "",
   };
 }
-const notAsked =
-  "spec.lookups and spec.tables are checked but not asked by this version; remove them, and name domains, mailboxes and aliases as objects. Until then only objects count.";
 const mysql = { name: "db", hosts: ["db.example.org"], database: "vimbadmin", credentialsSecretName: "db" };
 
 suite("build: lookups", () => {

@@ -91,15 +91,13 @@ function usable(
   });
 }
 
+export const notAsked =
+  "spec.lookups and spec.tables are checked but not asked by this version; remove them, and name domains, mailboxes and aliases as objects. Until then only objects count.";
+
 /** They are built and checked, so that what is wrong is said now; but no question of a session or a delivery reaches them yet. */
 function lookups(context: Context): ServerSection["lookups"] {
   const sources = buildLookups(context);
-  if (sources.length > 0)
-    context.findings.refuse(
-      objectKey(context.world.server),
-      "Unsupported",
-      "spec.lookups and spec.tables are checked but not asked by this version; remove them, and name domains, mailboxes and aliases as objects. Until then only objects count.",
-    );
+  if (sources.length > 0) context.findings.refuse(objectKey(context.world.server), "Unsupported", notAsked);
   return sources;
 }
 
