@@ -37,12 +37,19 @@ for (const example of examples) {
         .map((document) => ({ ...document, metadata: { ...document.metadata, namespace } }));
       const manifests = join(folder, "manifests.yaml");
       writeFileSync(manifests, documents.map((document) => stringify(document)).join("---\n"));
-      const rendered = await renderManifests({ manifests: folder, data: join(folder, "data"), running: false });
-      assert.equal(rendered.kind, "rendered", rendered.kind === "refused" ? rendered.explanation : "");
-
       await stage.kubectl("create", "namespace", namespace);
       await stage.kubectl("apply", "-f", manifests);
       const server = documents.find((document) => document.kind === "MailServer")?.metadata.name ?? "";
+      // Salts of users that do not exist come from the server's uid: the same object has to be rendered, not one of the same name.
+      const { metadata } = await stage.get(`mailserver/${server}`, namespace);
+      const same = documents.map((document) =>
+        document.kind === "MailServer"
+          ? { ...document, metadata: { ...document.metadata, uid: metadata.uid } }
+          : document,
+      );
+      writeFileSync(manifests, same.map((document) => stringify(document)).join("---\n"));
+      const rendered = await renderManifests({ manifests: folder, data: join(folder, "data"), running: false });
+      assert.equal(rendered.kind, "rendered", rendered.kind === "refused" ? rendered.explanation : "");
       const file = (name: string): string => readFileSync(join(configFolder(join(folder, "data")), name), "utf8");
       const wanted = (JSON.parse(file("manifest.json")) as { hash: string; files: Record<string, string> }) ?? {};
       await until(`the operator to write ${wanted.hash}`, 30_000, async () => {
