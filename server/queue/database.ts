@@ -57,7 +57,7 @@ export function openDatabase(path: string, lockWaitMs: number): DatabaseSync {
     refuseStrangers(db, path);
     db.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = ${isUnsafe ? "OFF" : "FULL"}`);
     // A read-only root file system has no place for temporary files.
-    db.exec("PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -32768");
+    db.exec("PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384");
     migrate(db, path);
     compact(db);
     syncDirectory(dirname(path));

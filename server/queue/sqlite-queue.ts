@@ -71,7 +71,7 @@ const MOST_LISTED = 1000;
 /** Characters of a dialogue; who delivers keeps it shorter than that. */
 const LONGEST_DIALOGUE = 8192;
 /** Of messages on their first way out. */
-const FRESH_BYTES = 8_388_608;
+const FRESH_BYTES = 6_291_456;
 
 /** Where a report comes from: no listener, no client. */
 const ownOrigin: Origin = { listener: "", clientAddress: "", clientName: "", helo: "", protocol: "report" };
