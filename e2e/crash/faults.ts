@@ -10,6 +10,7 @@ import { createHash } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { compileCache } from "../../.ci/compile-cache.ts";
 import { createLog } from "../../server/observe/log.ts";
 import type { Envelope, Origin } from "../../server/queue/queue.ts";
 import { openQueue } from "../../server/queue/sqlite-queue.ts";
@@ -65,7 +66,7 @@ async function live(
     ["-f", "--seccomp-bpf", "-qq", "-o", traceFile, ...paths, ...options, process.execPath, script, folder],
     {
       stdio: ["ignore", "pipe", "pipe"],
-      env: { NODE_COMPILE_CACHE: join(tmpdir(), "packetboat-compile-cache"), ...process.env },
+      env: { ...process.env, ...compileCache },
     },
   );
   let out = "";

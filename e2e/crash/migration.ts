@@ -12,6 +12,7 @@ import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { crc32 } from "node:zlib";
 import { createLog } from "../../server/observe/log.ts";
+import { versionOne } from "../../server/queue/queue-fixture.ts";
 import { openQueue } from "../../server/queue/sqlite-queue.ts";
 import { Disk } from "./disk.ts";
 
@@ -26,19 +27,6 @@ const log = createLog("migration", "silent");
 const content = Buffer.from("Subject: old\r\n\r\nfrom version 1\r\n");
 const idOf = (number: number): string => `0old${String(number).padStart(12, "0")}`;
 const MOST_IMAGES = 60;
-
-/** As the first release wrote it; never to be changed. */
-const versionOne = `
-  CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-  CREATE TABLE message (key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, state INTEGER NOT NULL, received_ms INTEGER NOT NULL,
-    size INTEGER NOT NULL, chunks INTEGER NOT NULL, envelope TEXT NOT NULL, origin TEXT NOT NULL);
-  CREATE INDEX message_unusual ON message (state) WHERE state <> 1;
-  CREATE TABLE recipient (message INTEGER NOT NULL, number INTEGER NOT NULL, state INTEGER NOT NULL, flags INTEGER NOT NULL,
-    attempts INTEGER NOT NULL, due_ms INTEGER NOT NULL, address TEXT NOT NULL, details TEXT, reply TEXT,
-    PRIMARY KEY (message, number)) WITHOUT ROWID;
-  CREATE INDEX recipient_due ON recipient (due_ms) WHERE state = 1;
-  CREATE TABLE chunk (key INTEGER PRIMARY KEY, crc INTEGER NOT NULL, data BLOB NOT NULL);
-  INSERT INTO meta VALUES ('schema', '1');`;
 
 function writeVersionOne(path: string, messages: number): void {
   const db = new DatabaseSync(path);

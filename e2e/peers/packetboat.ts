@@ -7,6 +7,7 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { compileCache } from "../../.ci/compile-cache.ts";
 import { until } from "./ports.ts";
 
 const root = resolve(import.meta.dirname, "../..");
@@ -105,8 +106,7 @@ export class Packetboat implements AsyncDisposable {
       {
         cwd: root,
         stdio: ["ignore", "pipe", "pipe"],
-        // One compile cache for all of them, or each would make its own.
-        env: { NODE_COMPILE_CACHE: join(tmpdir(), "packetboat-compile-cache"), ...process.env, ...this.#environment },
+        env: { ...process.env, ...compileCache, ...this.#environment },
       },
     );
     this.#child = child;

@@ -6,6 +6,7 @@ import { once } from "node:events";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { compileCache } from "../../.ci/compile-cache.ts";
 import { writeConfigFolder } from "../../operator/local/config-folder.ts";
 import { renderFiles } from "../../server/config/files.ts";
 import { aRenderedConfig } from "../../server/config/sample.ts";
@@ -75,7 +76,7 @@ export class ServerAlone implements AsyncDisposable {
     const child = spawn(command, words, {
       cwd: root,
       stdio: ["ignore", "pipe", "pipe"],
-      env: { NODE_COMPILE_CACHE: join(tmpdir(), "packetboat-compile-cache"), ...process.env, ...this.environment },
+      env: { ...process.env, ...compileCache, ...this.environment },
     });
     this.#child = child;
     for (const stream of [child.stdout, child.stderr])

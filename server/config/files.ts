@@ -33,7 +33,7 @@ const emptyTables = (): TableSlice => ({
   tlsPolicies: {},
   relayClientCerts: {},
 });
-const emptySecrets = (): SecretSlice => ({
+export const emptySecrets = (): SecretSlice => ({
   passwords: {},
   scramVerifiers: {},
   credentials: {},

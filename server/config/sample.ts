@@ -1,4 +1,5 @@
 /** A small valid rendered configuration for tests, with overrides; what the operator would write for one domain and one mailbox. */
+import { emptySecrets } from "./files.ts";
 import { CONFIG_VERSION, type RenderedConfig, type ServerSection } from "./schema.ts";
 
 export function aRenderedConfig(server: Partial<ServerSection> = {}): RenderedConfig {
@@ -97,13 +98,6 @@ export function aRenderedConfig(server: Partial<ServerSection> = {}): RenderedCo
       tlsPolicies: {},
       relayClientCerts: {},
     },
-    secrets: {
-      passwords: {},
-      scramVerifiers: {},
-      credentials: {},
-      certificates: {},
-      authorities: {},
-      serverCertificates: [],
-    },
+    secrets: emptySecrets(),
   };
 }

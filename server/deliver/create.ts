@@ -6,8 +6,7 @@
  */
 import type { Resolver } from "../dns/resolver.ts";
 import type { Log } from "../observe/log.ts";
-import type { Reply } from "../reply.ts";
-import type { Deliver, DeliveryJob, DeliveryReport, FailureScope } from "./deliver.ts";
+import { type Deliver, type DeliveryJob, type DeliveryReport, failedReport } from "./deliver.ts";
 import { deliverToMaildir } from "./maildir.ts";
 import { type SessionTimeouts, usualTimeouts } from "./session.ts";
 import { SessionCache, type SessionCacheLimits } from "./session-cache.ts";
@@ -58,10 +57,14 @@ export function createDeliver(options: DeliverOptions): Delivering {
           reply: { code: 250, enhanced: "2.0.0", text: "discarded" },
         }));
       case "error":
-        return failed(job, { code: delivery.code, enhanced: delivery.enhanced, text: delivery.text }, "recipient");
+        return failedReport(
+          job,
+          { code: delivery.code, enhanced: delivery.enhanced, text: delivery.text },
+          "recipient",
+        );
       case "hold":
         // The scheduler holds without asking us.
-        return failed(job, { code: 451, enhanced: "4.3.0", text: "Held" }, "recipient");
+        return failedReport(job, { code: 451, enhanced: "4.3.0", text: "Held" }, "recipient");
     }
   };
 
@@ -76,7 +79,7 @@ export function createDeliver(options: DeliverOptions): Delivering {
           destination: job.transport.destination,
           error: String(error),
         });
-        return failed(job, { code: 451, enhanced: "4.3.0", text: "Internal error during delivery" }, "message");
+        return failedReport(job, { code: 451, enhanced: "4.3.0", text: "Internal error during delivery" }, "message");
       }
     },
     close: () => cache.close(),
@@ -88,6 +91,3 @@ const all = (job: DeliveryJob, outcome: (recipient: number) => DeliveryReport["o
   connectMs: 0,
   transmitMs: 0,
 });
-
-const failed = (job: DeliveryJob, reply: Reply, scope: FailureScope): DeliveryReport =>
-  all(job, (recipient) => ({ recipient, kind: "failed", reply, scope }));

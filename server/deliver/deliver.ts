@@ -43,4 +43,15 @@ export interface DeliveryReport {
   readonly dialogue?: string;
 }
 
+/** The same failure for every recipient of a job. */
+export const failedReport = (
+  { recipients }: Pick<DeliveryJob, "recipients">,
+  reply: Reply,
+  scope: FailureScope,
+): DeliveryReport => ({
+  outcomes: recipients.map(({ number }) => ({ recipient: number, kind: "failed", reply, scope })),
+  connectMs: 0,
+  transmitMs: 0,
+});
+
 export type Deliver = (job: DeliveryJob) => Promise<DeliveryReport>;

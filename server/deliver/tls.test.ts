@@ -4,28 +4,12 @@ import { type TestContext, test } from "node:test";
 import { TLSSocket } from "node:tls";
 import type { LiveConfig, TlsPolicyEntry } from "../config/schema.ts";
 import { aResolver } from "../dns/dns-fixture.ts";
-import { createResolver, type Resolver } from "../dns/resolver.ts";
 import type { Transport } from "../route/resolve.ts";
-import { createDeliver } from "./create.ts";
-import type { Deliver, DeliveryReport } from "./deliver.ts";
-import { aCertificate, aJob, aLiveConfig, aLog, aMessage, aPeer, aScript, politely } from "./outbound-fixture.ts";
+import type { DeliveryReport } from "./deliver.ts";
+import { aCertificate, aJob, aLiveConfig, aMessage, aPeer, aScript, delivering, politely } from "./outbound-fixture.ts";
 import { policyFor, requirementFor } from "./tls-requirement.ts";
 
-const offline = createResolver({ servers: () => ["127.0.0.1:1"], timeoutMs: 20, rounds: 1 });
 const certificate = await aCertificate("mail.dom.test", "*.wild.test", "dom.test");
-
-function delivering(t: TestContext, resolver: Resolver = offline): Deliver {
-  const { deliver, close } = createDeliver({
-    dataDir: "/nonexistent",
-    resolver,
-    log: aLog().log,
-    hostname: "mx.example.org",
-    connectMs: 1000,
-    timeouts: { setupMs: 2000, silenceMs: 2000, finalMs: 2000 },
-  });
-  t.after(close);
-  return deliver;
-}
 
 const policy = (more: Partial<TlsPolicyEntry>): TlsPolicyEntry => ({
   level: "May",
@@ -58,7 +42,7 @@ async function underPolicy(
     destination: "mx:dom.test",
     tlsPolicyKey: "dom.test",
   };
-  return await delivering(t, resolver)(aJob(config, transport, aMessage(["a@dom.test"])));
+  return await delivering(t, {}, resolver)(aJob(config, transport, aMessage(["a@dom.test"])));
 }
 const said = ({ outcomes: [outcome] }: DeliveryReport): string =>
   outcome === undefined ? "nothing" : `${outcome.kind} ${outcome.reply.code} ${outcome.reply.enhanced}`;

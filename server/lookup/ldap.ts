@@ -8,11 +8,11 @@ import { connect as dial, isIP } from "node:net";
 import { checkServerIdentity as checkIdentity, connect as dialTls, type ConnectionOptions } from "node:tls";
 import type { Client, Entry } from "ldapts";
 import { expandTemplate, parseTemplate, type Piece } from "../config/lookup-template.ts";
-import type { LdapSearch, LdapSource, LookupRole } from "../config/lookups.ts";
+import type { LdapSearch, LdapSource } from "../config/lookups.ts";
 import { AnswerShape } from "./answer.ts";
-import { Failover, type FailureKind, type Host, HostDown } from "./failover.ts";
+import { type Failover, type FailureKind, type Host, HostDown } from "./failover.ts";
 import { type Lookup, LookupUnavailable } from "./lookup.ts";
-import { type Source, type SourceEvents, type SourceSecrets, TimedOut, withTimeout } from "./source.ts";
+import { createSource, type Source, type SourceEvents, type SourceSecrets, TimedOut, withTimeout } from "./source.ts";
 
 /** Entries that references may lead through, the first included. */
 const MAX_ENTRIES = 1000;
@@ -285,23 +285,11 @@ function textsOf(entry: Entry, attribute: string): string[] {
 
 export function createLdap(source: LdapSource, secrets: SourceSecrets, events: SourceEvents): Source {
   void driver().catch(() => undefined);
-  const hosts = new Failover(
-    source.urls.map((url) => new LdapHost(source, url, secrets)),
-    {
-      hedgeMs: source.connectTimeoutMs,
-      retryMs: 1000,
-      kindOf,
-      onChange: (host, up, cause) => events.changed(source.name, host, up, up ? undefined : reasonOf(cause)),
-    },
-  );
-  return {
-    lookups: new Map(
-      Object.entries(source.searches).map(([role, search]) => [
-        role as LookupRole,
-        new LdapLookup(source.name, hosts, search),
-      ]),
-    ),
-    isAvailable: () => hosts.isAvailable,
-    close: () => hosts.close(),
-  };
+  return createSource(source, events, {
+    hosts: source.urls.map((url) => new LdapHost(source, url, secrets)),
+    kindOf,
+    reasonOf,
+    questions: source.searches,
+    lookup: (hosts, search) => new LdapLookup(source.name, hosts, search),
+  });
 }

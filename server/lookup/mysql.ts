@@ -6,12 +6,20 @@
  */
 import { connect as dial, isIP } from "node:net";
 import type { Pool, PoolConnection, PoolOptions, RowDataPacket } from "mysql2/promise";
-import type { Endpoint, LookupRole, MysqlQuery, MysqlSource } from "../config/lookups.ts";
+import type { Endpoint, MysqlQuery, MysqlSource } from "../config/lookups.ts";
 import { parseQuery, queryParameters, type SqlQuery } from "../config/sql-query.ts";
 import { AnswerShape } from "./answer.ts";
-import { Failover, type FailureKind, type Host, HostDown } from "./failover.ts";
+import { type Failover, type FailureKind, type Host, HostDown } from "./failover.ts";
 import { type Lookup, LookupUnavailable } from "./lookup.ts";
-import { endpointName, type Source, type SourceEvents, type SourceSecrets, TimedOut, withTimeout } from "./source.ts";
+import {
+  createSource,
+  endpointName,
+  type Source,
+  type SourceEvents,
+  type SourceSecrets,
+  TimedOut,
+  withTimeout,
+} from "./source.ts";
 
 /** Questions that wait for a connection to one host; more than these are refused at once, temporarily. */
 const MAX_WAITING = 1000;
@@ -269,23 +277,11 @@ class MysqlLookup implements Lookup {
 /** One source with a Lookup for each role it has a query for. */
 export function createMysql(source: MysqlSource, secrets: SourceSecrets, events: SourceEvents): Source {
   void driver().catch(() => undefined);
-  const hosts = new Failover(
-    source.hosts.map((endpoint) => new MysqlHost(source, endpoint, secrets)),
-    {
-      hedgeMs: source.connectTimeoutMs,
-      retryMs: 1000,
-      kindOf,
-      onChange: (host, up, cause) => events.changed(source.name, host, up, up ? undefined : safeReason(cause)),
-    },
-  );
-  return {
-    lookups: new Map(
-      Object.entries(source.queries).map(([role, query]) => [
-        role as LookupRole,
-        new MysqlLookup(source.name, hosts, query),
-      ]),
-    ),
-    isAvailable: () => hosts.isAvailable,
-    close: () => hosts.close(),
-  };
+  return createSource(source, events, {
+    hosts: source.hosts.map((endpoint) => new MysqlHost(source, endpoint, secrets)),
+    kindOf,
+    reasonOf: safeReason,
+    questions: source.queries,
+    lookup: (hosts, query) => new MysqlLookup(source.name, hosts, query),
+  });
 }

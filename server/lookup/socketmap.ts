@@ -5,11 +5,11 @@
  * says that it cannot, not that there is nothing. Connections are kept, one question on each at a time. Replies have at most 100,000 octets.
  */
 import { connect, type Socket } from "node:net";
-import type { Endpoint, LookupRole, SocketmapSource } from "../config/lookups.ts";
-import { Failover, type FailureKind, type Host, HostDown } from "./failover.ts";
+import type { Endpoint, SocketmapSource } from "../config/lookups.ts";
+import { type Failover, type FailureKind, type Host, HostDown } from "./failover.ts";
 import { type Lookup, LookupUnavailable } from "./lookup.ts";
 import { encodeNetstring, NetstringReader } from "./netstring.ts";
-import { endpointName, type Source, type SourceEvents, TimedOut, withTimeout } from "./source.ts";
+import { createSource, endpointName, type Source, type SourceEvents, TimedOut, withTimeout } from "./source.ts";
 
 const LARGEST_REPLY = 100_000;
 const MAX_WAITING = 1000;
@@ -211,23 +211,11 @@ class SocketmapLookup implements Lookup {
 }
 
 export function createSocketmap(source: SocketmapSource, events: SourceEvents): Source {
-  const hosts = new Failover(
-    source.hosts.map((endpoint) => new SocketmapHost(source, endpoint)),
-    {
-      hedgeMs: source.connectTimeoutMs,
-      retryMs: 1000,
-      kindOf,
-      onChange: (host, up, cause) => events.changed(source.name, host, up, up ? undefined : reasonOf(cause)),
-    },
-  );
-  return {
-    lookups: new Map(
-      Object.entries(source.maps).map(([role, map]) => [
-        role as LookupRole,
-        new SocketmapLookup(source.name, hosts, map),
-      ]),
-    ),
-    isAvailable: () => hosts.isAvailable,
-    close: () => hosts.close(),
-  };
+  return createSource(source, events, {
+    hosts: source.hosts.map((endpoint) => new SocketmapHost(source, endpoint)),
+    kindOf,
+    reasonOf,
+    questions: source.maps,
+    lookup: (hosts, map) => new SocketmapLookup(source.name, hosts, map),
+  });
 }

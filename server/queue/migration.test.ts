@@ -6,20 +6,7 @@ import { test } from "node:test";
 import { crc32 } from "node:zlib";
 import { rmSync } from "node:fs";
 import { schemaVersion } from "./schema.ts";
-import { aFolder, anOrigin, aQueue, contentOf, START_MS, tryLater } from "./queue-fixture.ts";
-
-/** As the first release wrote it; never to be changed. */
-const versionOne = `
-  CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-  CREATE TABLE message (key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, state INTEGER NOT NULL, received_ms INTEGER NOT NULL,
-    size INTEGER NOT NULL, chunks INTEGER NOT NULL, envelope TEXT NOT NULL, origin TEXT NOT NULL);
-  CREATE INDEX message_unusual ON message (state) WHERE state <> 1;
-  CREATE TABLE recipient (message INTEGER NOT NULL, number INTEGER NOT NULL, state INTEGER NOT NULL, flags INTEGER NOT NULL,
-    attempts INTEGER NOT NULL, due_ms INTEGER NOT NULL, address TEXT NOT NULL, details TEXT, reply TEXT,
-    PRIMARY KEY (message, number)) WITHOUT ROWID;
-  CREATE INDEX recipient_due ON recipient (due_ms) WHERE state = 1;
-  CREATE TABLE chunk (key INTEGER PRIMARY KEY, crc INTEGER NOT NULL, data BLOB NOT NULL);
-  INSERT INTO meta VALUES ('schema', '1');`;
+import { aFolder, anOrigin, aQueue, contentOf, START_MS, tryLater, versionOne } from "./queue-fixture.ts";
 
 const content = Buffer.from("Subject: old\r\n\r\nfrom version 1\r\n");
 const id = "0oldMessage0001";

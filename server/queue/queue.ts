@@ -58,6 +58,9 @@ export interface Origin {
   readonly authenticatedAs?: string;
 }
 
+/** Where what this server writes itself comes from: no listener, no client. */
+export const ownOrigin: Origin = { listener: "", clientAddress: "", clientName: "", helo: "", protocol: "report" };
+
 export type RecipientState = "active" | "deferred" | "hold";
 
 export interface QueuedRecipient extends NewRecipient {

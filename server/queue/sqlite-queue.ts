@@ -16,7 +16,7 @@ import type { RawNewMessage, ResultOf } from "./protocol.ts";
 import {
   type GeneratedMessage,
   type MessageWriter,
-  type Origin,
+  ownOrigin,
   type Queue,
   type QueuedMessage,
   type QueueId,
@@ -72,9 +72,6 @@ const MOST_LISTED = 1000;
 const LONGEST_DIALOGUE = 8192;
 /** Of messages on their first way out. */
 const FRESH_BYTES = 6_291_456;
-
-/** Where a report comes from: no listener, no client. */
-const ownOrigin: Origin = { listener: "", clientAddress: "", clientName: "", helo: "", protocol: "report" };
 
 export async function openQueue(options: QueueOptions): Promise<SqliteQueue> {
   const { path, shard, minFreeBytes, now = Date.now, maxDatabaseBytes } = options;

@@ -8,7 +8,7 @@
  * (`watchdog.ts`). Storage that fails is logged and waited out; nothing is dialled for mail whose state cannot be recorded. RFC 5321 §4.5.4.1.
  */
 import type { LiveConfig } from "../config/schema.ts";
-import type { Deliver, DeliveryJob, DeliveryReport } from "../deliver/deliver.ts";
+import { type Deliver, type DeliveryJob, type DeliveryReport, failedReport } from "../deliver/deliver.ts";
 import type { Log } from "../observe/log.ts";
 import { deliverySeconds } from "../observe/metrics.ts";
 import { type Queue, type QueuedMessage, type QueuedRecipient, QueueUnavailable } from "../queue/queue.ts";
@@ -501,11 +501,7 @@ class QueueScheduler implements Scheduler {
       destination.slow -= 1;
     } else this.#countActive(job.sender, -1);
     if (!cutOff) this.#learn(destination, report);
-    const recording = this.#settled(this.#attempts.record(job, report, running.startedMs, cutOff));
-    this.#finish(
-      job,
-      recording.finally(() => this.#room.leave(job.sender, job.weight)),
-    );
+    this.#record(job, report, running.startedMs, cutOff);
     this.#wake(destination);
     this.#rounds.wakeSender(job.sender);
     this.#pump();
@@ -538,14 +534,11 @@ class QueueScheduler implements Scheduler {
       enhanced: code >= 500 ? "4.4.1" : enhanced,
       text: `delivery temporarily suspended: ${text}`,
     };
-    const outcomes = job.recipients.map(({ number }) => ({
-      recipient: number,
-      kind: "failed" as const,
-      reply,
-      scope: "destination" as const,
-    }));
-    const report: DeliveryReport = { outcomes, connectMs: 0, transmitMs: 0 };
-    const recording = this.#settled(this.#attempts.record(job, report, this.#now(), false));
+    this.#record(job, failedReport(job, reply, "destination"), this.#now(), false);
+  }
+
+  #record(job: Job, report: DeliveryReport, startedMs: number, cutOff: boolean): void {
+    const recording = this.#settled(this.#attempts.record(job, report, startedMs, cutOff));
     this.#finish(
       job,
       recording.finally(() => this.#room.leave(job.sender, job.weight)),

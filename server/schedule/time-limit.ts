@@ -4,7 +4,7 @@
  * Between the scheduler and Deliver. A delivery gets ten minutes and what its size takes at 8 KiB a second; then it is aborted, and a moment later
  * given up, so that one that hangs does not keep its place for ever. Never rejects: an exception is a bug, is logged, and the mail waits.
  */
-import type { Deliver, DeliveryJob, DeliveryReport } from "../deliver/deliver.ts";
+import { type Deliver, type DeliveryJob, type DeliveryReport, failedReport } from "../deliver/deliver.ts";
 import type { Log } from "../observe/log.ts";
 
 const slowestBytesPerMs = 8;
@@ -50,13 +50,7 @@ export async function deliverInTime(
 }
 
 export const failed = (job: Pick<DeliveryJob, "recipients">, text: string): DeliveryReport => ({
-  outcomes: job.recipients.map(({ number }) => ({
-    recipient: number,
-    kind: "failed" as const,
-    scope: "host" as const,
-    reply: { code: 451, enhanced: "4.4.2", text },
-  })),
-  connectMs: 0,
+  ...failedReport(job, { code: 451, enhanced: "4.4.2", text }, "host"),
   // Something was reached: this says nothing about whether the next dial would be answered.
   transmitMs: 1,
 });

@@ -92,12 +92,8 @@ test("a claim that is never answered does not stop the loop; what it brings in t
   assert.equal(world.queue.stored.size, 0);
 });
 
-test("a queue that answers nothing for minutes: only a new start can help", async (t) => {
-  const stuck: string[] = [];
-  const world = aWorld(t, delivered, {
-    watched: true,
-    options: { beatMs: 5, onStuck: (what) => stuck.push(what) },
-  });
+/** One message's settlement, begun, which the queue answers only when told. */
+async function oneWaits(world: ReturnType<typeof aWorld>): Promise<PromiseWithResolvers<void>> {
   const settle = world.queue.settle.bind(world.queue);
   const answer = Promise.withResolvers<void>();
   let settles = 0;
@@ -108,6 +104,16 @@ test("a queue that answers nothing for minutes: only a new start can help", asyn
   };
   world.scheduler.submit(world.queue.put(to("a@x.test")));
   await until(() => settles === 1);
+  return answer;
+}
+
+test("a queue that answers nothing for minutes: only a new start can help", async (t) => {
+  const stuck: string[] = [];
+  const world = aWorld(t, delivered, {
+    watched: true,
+    options: { beatMs: 5, onStuck: (what) => stuck.push(what) },
+  });
+  const answer = await oneWaits(world);
   world.nowMs += minutes(2);
   await until(() => world.lines.some(({ event, what }) => event === "stalled" && what === "settlement"));
   assert.deepEqual(stuck, []);
@@ -175,16 +181,7 @@ test("delivered, and storage failed for good: counted and named by recipient", a
 test("delivered, and the process ends before it is stored: the same", async (t) => {
   const before = await duplicates("unrecorded");
   const world = aWorld(t, delivered);
-  const answer = Promise.withResolvers<void>();
-  const settle = world.queue.settle.bind(world.queue);
-  let settles = 0;
-  world.queue.settle = async (...all) => {
-    settles += 1;
-    await answer.promise;
-    return await settle(...all);
-  };
-  world.scheduler.submit(world.queue.put(to("a@x.test")));
-  await until(() => settles === 1);
+  const answer = await oneWaits(world);
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const drained = world.scheduler.drain(10);
   while (

@@ -24,6 +24,7 @@ import { type Reply, replyLine } from "../reply.ts";
 import { replies } from "./replies.ts";
 import type { Answer, Session } from "./session.ts";
 import { causeOf, isRefusal, type Transaction } from "./transaction.ts";
+import type { DataSink } from "./wire.ts";
 
 /** A message under way. */
 export interface Incoming {
@@ -41,8 +42,12 @@ export async function data(session: Session, argument: string): Promise<Answer> 
   const begun = await begin(session, new DataDecoder());
   if ("code" in begun) return begun;
   session.incoming = begun;
-  const { intake } = begun;
-  session.wire.receive({
+  session.wire.receive(intoIntake(session, begun.intake, begun.conclude));
+  return replies.startData;
+}
+
+function intoIntake(session: Session, intake: Intake, ended: () => Promise<void>): DataSink {
+  return {
     feed: (chunk) => {
       const end = intake.feed(chunk);
       if (end < 0 && intake.isHopeless) giveUp(session);
@@ -51,9 +56,8 @@ export async function data(session: Session, argument: string): Promise<Answer> 
     get pending() {
       return intake.pending;
     },
-    ended: begun.conclude,
-  });
-  return replies.startData;
+    ended,
+  };
 }
 
 /** `BDAT octets [LAST]`. */
@@ -90,17 +94,7 @@ export async function bdat(session: Session, argument: string): Promise<Answer> 
     return undefined;
   }
   chunks.expect(octets);
-  session.wire.receive({
-    feed: (chunk) => {
-      const end = intake.feed(chunk);
-      if (end < 0 && intake.isHopeless) giveUp(session);
-      return end;
-    },
-    get pending() {
-      return intake.pending;
-    },
-    ended,
-  });
+  session.wire.receive(intoIntake(session, intake, ended));
   return undefined;
 }
 

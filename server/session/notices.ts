@@ -8,7 +8,7 @@
 import type { LiveConfig } from "../config/schema.ts";
 import { noticeOn } from "../dsn/notice.ts";
 import type { Log } from "../observe/log.ts";
-import { type GeneratedMessage, type Queue, type QueuedMessage, QueueUnavailable } from "../queue/queue.ts";
+import { type GeneratedMessage, ownOrigin, type Queue, type QueuedMessage, QueueUnavailable } from "../queue/queue.ts";
 import type { Transcript, Trouble } from "./transcript.ts";
 
 export interface NoticesOptions {
@@ -23,7 +23,6 @@ export interface NoticesOptions {
   readonly retryMs?: number;
 }
 
-const origin = { listener: "", clientAddress: "", clientName: "", helo: "", protocol: "report" };
 const kinds: ReadonlySet<string> = new Set<Trouble>(["Policy", "Protocol", "Resource", "Software"]);
 
 export class Notices {
@@ -82,7 +81,7 @@ export class Notices {
       const writer = queue.newMessage();
       try {
         await writer.write(notice.content);
-        const message = await writer.commit(notice.envelope, origin, { claim: true });
+        const message = await writer.commit(notice.envelope, ownOrigin, { claim: true });
         log.info({ event: "notice", id: message.id });
         onAccepted(message);
       } catch (error) {
