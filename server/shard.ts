@@ -165,7 +165,7 @@ async function serve(
     portOffset: options.portOffset,
     log,
     shared,
-    resolver: { reverse: (address) => reverseName(address) },
+    resolver: { ...resolver, reverse: (address) => reverseName(address) },
   });
 
   answerWith({

@@ -6,7 +6,7 @@ import { once } from "node:events";
 import { createServer } from "node:net";
 import type { TestContext } from "node:test";
 import dnsPacket, { type Answer } from "dns-packet";
-import { createResolver, type Resolver } from "./resolver.ts";
+import { createResolver, type Dns } from "./resolver.ts";
 
 export interface Zone {
   /** `NAME TYPE` → data. A name without any record is NXDOMAIN. */
@@ -87,7 +87,7 @@ export async function aDnsServer(t: TestContext, zone: Zone): Promise<TestDns> {
 }
 
 /** A resolver that asks this zone. */
-export async function aResolver(t: TestContext, records: Zone["records"]): Promise<Resolver> {
+export async function aResolver(t: TestContext, records: Zone["records"]): Promise<Dns> {
   const dns = await aDnsServer(t, { records });
   return createResolver({ servers: () => [dns.server], timeoutMs: 500 });
 }

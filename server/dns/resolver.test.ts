@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { aDnsServer } from "./dns-fixture.ts";
+import { aDnsServer, aResolver } from "./dns-fixture.ts";
 import { createResolver } from "./resolver.ts";
 import { parseServer, serversOfResolvConf } from "./servers.ts";
 import { decodeAnswer, encodeQuery, isQueryName } from "./wire.ts";
@@ -141,6 +141,27 @@ test("resolv.conf and the configuration's spellings", () => {
   assert.deepEqual(parseServer("::1"), { address: "::1", port: 53 });
   for (const bad of ["", "dns.test", "1.2.3.4:0", "1.2.3.4:99999", "[::1]x", "[nope]:53"])
     assert.equal(parseServer(bad), undefined, bad);
+});
+
+test("text, names of addresses, and A records alone", async (t) => {
+  const resolver = await aResolver(t, {
+    "list.test TXT": [["one ", "record"], "another"],
+    "2.0.0.127.bl.test A": ["127.0.0.4"],
+    "2.0.0.127.bl.test AAAA": ["::1"],
+    "1.2.0.192.in-addr.arpa PTR": ["Mail.Example.ORG"],
+    [`1.${"0.".repeat(23)}8.b.d.0.1.0.0.2.ip6.arpa PTR`]: ["six.example.org"],
+  });
+  const answers = async (asked: Promise<{ readonly kind: string; readonly answers?: readonly string[] }>) => {
+    const { kind, answers: found } = await asked;
+    return found ?? kind;
+  };
+  assert.deepEqual(await answers(resolver.txt("list.test")), ["one record", "another"]);
+  assert.deepEqual(await answers(resolver.a("2.0.0.127.bl.test")), ["127.0.0.4"]);
+  assert.deepEqual(await answers(resolver.pointer("192.0.2.1")), ["mail.example.org"]);
+  assert.deepEqual(await answers(resolver.pointer("::ffff:192.0.2.1")), ["mail.example.org"]);
+  assert.deepEqual(await answers(resolver.pointer("2001:db8::1")), ["six.example.org"]);
+  assert.equal(await answers(resolver.pointer("192.0.2.2")), "nxdomain");
+  assert.equal(await answers(resolver.pointer("not an address")), "nxdomain");
 });
 
 test("names that are no names are never asked", () => {

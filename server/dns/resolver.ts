@@ -33,6 +33,16 @@ export interface Resolver {
   hostAddresses(host: string): Promise<DnsResult<string>>;
 }
 
+/** What sessions ask besides. */
+export interface Dns extends Resolver {
+  /** A records alone, as block lists answer. */
+  a(name: string): Promise<DnsResult<string>>;
+  /** The strings of each TXT record, joined. */
+  txt(name: string): Promise<DnsResult<string>>;
+  /** The names an address leads to (PTR), unconfirmed, lower case. */
+  pointer(address: string): Promise<DnsResult<string>>;
+}
+
 export interface ResolverOptions {
   /** `outbound.resolvers` of the live configuration; empty: those of /etc/resolv.conf. */
   readonly servers?: () => readonly string[];
@@ -64,7 +74,7 @@ type Lookup =
   | { readonly result: "answer"; readonly answer: WireAnswer; readonly authenticated: boolean }
   | { readonly result: "temporary" };
 
-export function createResolver(options: ResolverOptions = {}): Resolver {
+export function createResolver(options: ResolverOptions = {}): Dns {
   const { timeoutMs = 3000, rounds = 2, cacheSize = 20_000, now = Date.now } = options;
   const fromSystem = systemServers();
   const cache = new Map<string, Remembered>();
@@ -133,6 +143,18 @@ export function createResolver(options: ResolverOptions = {}): Resolver {
       return { kind: both.every((result) => result.kind === "nxdomain") ? "nxdomain" : "nodata" };
     },
 
+    async a(name) {
+      return toResult(await query(name, "A"), (answer) => answer.addresses);
+    },
+
+    async txt(name) {
+      return toResult(await query(name, "TXT"), (answer) => answer.texts);
+    },
+
+    async pointer(address) {
+      return toResult(await query(pointerName(address), "PTR"), (answer) => answer.texts);
+    },
+
     hostAddresses(host) {
       const literal = host.startsWith("[") && host.endsWith("]") ? host.slice(1, -1) : host;
       if (ipaddr.isValid(literal))
@@ -162,6 +184,20 @@ export function createResolver(options: ResolverOptions = {}): Resolver {
   };
 }
 
+/** RFC 1035 §3.5, RFC 3596 §2.5; "" for what is no address. */
+export function pointerName(address: string): string {
+  const bare = address.split("%")[0] ?? "";
+  if (!ipaddr.isValid(bare)) return "";
+  const parsed = ipaddr.process(bare);
+  const bytes = parsed.toByteArray();
+  if (parsed.kind() === "ipv4") return `${bytes.toReversed().join(".")}.in-addr.arpa`;
+  const nibbles = bytes.flatMap((byte) => [byte >> 4, byte & 15]);
+  return `${nibbles
+    .toReversed()
+    .map((nibble) => nibble.toString(16))
+    .join(".")}.ip6.arpa`;
+}
+
 /** Insertion order is age: the oldest entry leaves when there are too many. */
 function remember<V>(cache: Map<string, V>, key: string, value: V, size: number): void {
   cache.delete(key);
@@ -175,7 +211,7 @@ function remember<V>(cache: Map<string, V>, key: string, value: V, size: number)
 function ttlOf(lookedUp: Lookup): number {
   if (lookedUp.result === "temporary") return failureTtlSeconds;
   const { answer } = lookedUp;
-  const empty = answer.addresses.length === 0 && answer.exchanges.length === 0;
+  const empty = answer.addresses.length === 0 && answer.exchanges.length === 0 && answer.texts.length === 0;
   const longest = empty ? longestNegativeTtlSeconds : longestTtlSeconds;
   return Math.max(shortestTtlSeconds, Math.min(longest, answer.ttlSeconds ?? 60));
 }

@@ -6,7 +6,7 @@
  */
 import dnsPacket, { type Answer, type DecodedPacket, type Packet } from "dns-packet";
 
-export type QuestionType = "A" | "AAAA" | "MX";
+export type QuestionType = "A" | "AAAA" | "MX" | "TXT" | "PTR";
 
 export interface MailExchange {
   readonly preference: number;
@@ -21,6 +21,8 @@ export interface WireAnswer {
   readonly authenticData: boolean;
   readonly addresses: readonly string[];
   readonly exchanges: readonly MailExchange[];
+  /** TXT: the strings of each record, joined (RFC 7208 §3.3). PTR: names, lower case, without trailing dot. */
+  readonly texts: readonly string[];
   /** Least TTL of what was used; for an empty answer the negative TTL of the SOA, or undefined without one. */
   readonly ttlSeconds: number | undefined;
 }
@@ -74,28 +76,35 @@ export function decodeAnswer(data: Buffer, id: number, name: string, type: Quest
   const { owner, ttlSeconds: aliasTtl } = followAliases(answers, canonical(name));
   const addresses: string[] = [];
   const exchanges: MailExchange[] = [];
+  const texts: string[] = [];
   let ttlSeconds = aliasTtl;
   for (const answer of answers) {
     if (answer.type !== type || canonical(answer.name) !== owner) continue;
     if ((answer.type === "A" || answer.type === "AAAA") && typeof answer.data === "string") addresses.push(answer.data);
     else if (answer.type === "MX")
       exchanges.push({ preference: answer.data.preference ?? 0, exchange: canonical(answer.data.exchange) });
+    else if (answer.type === "TXT") texts.push(textOf(answer.data));
+    else if (answer.type === "PTR") texts.push(canonical(answer.data));
     else continue;
     ttlSeconds = Math.min(ttlSeconds ?? Number.POSITIVE_INFINITY, answer.ttl ?? 0);
   }
-  const empty = addresses.length === 0 && exchanges.length === 0;
+  const empty = addresses.length === 0 && exchanges.length === 0 && texts.length === 0;
   return {
     rcode: packet.rcode ?? "SERVFAIL",
     truncated: packet.flag_tc,
     authenticData: packet.flag_ad,
     addresses,
     exchanges,
+    texts,
     ttlSeconds: empty ? negativeTtl(packet.authorities ?? []) : ttlSeconds,
   };
 }
 
 /** Lower case, without the trailing dot; the root is "". */
 const canonical = (name: string): string => (name.endsWith(".") ? name.slice(0, -1) : name).toLowerCase();
+
+const textOf = (data: string | Buffer | readonly (string | Buffer)[]): string =>
+  (Array.isArray(data) ? data : [data]).map((part) => part.toString()).join("");
 
 /** A recursive resolver sends the whole CNAME chain; the records wanted stand under its last name. */
 function followAliases(

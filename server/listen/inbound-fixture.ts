@@ -10,6 +10,7 @@ import { connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls, type ConnectionOptions } from "node:tls";
 import * as x509 from "@peculiar/x509";
 import { pino } from "pino";
+import type { Dns } from "../dns/resolver.ts";
 import type { AccessRule, AddressEntry, DomainEntry, Listener, LiveConfig, ServerSection } from "../config/schema.ts";
 import type { Log } from "../observe/log.ts";
 import {
@@ -265,6 +266,17 @@ export function capturedLog(): { readonly log: Log; readonly lines: Record<strin
   return { log, lines };
 }
 
+/** No name exists; tests of checks that ask DNS bring a server of their own (dns/dns-fixture.ts). */
+const nothing = () => Promise.resolve({ kind: "nxdomain" } as const);
+const noDns: Dns = {
+  mx: nothing,
+  addresses: nothing,
+  hostAddresses: nothing,
+  a: nothing,
+  txt: nothing,
+  pointer: nothing,
+};
+
 export async function aServer(
   config: LiveConfig = aConfig(),
   options: Partial<InboundOptions> = {},
@@ -282,7 +294,7 @@ export async function aServer(
     portOffset: 0,
     log,
     shared,
-    resolver: { reverse: () => Promise.resolve("client.example.net") },
+    resolver: { ...noDns, reverse: () => Promise.resolve("client.example.net") },
     errorDelayMs: 0,
     ...options,
   });

@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type Check, decide, list } from "./chain.ts";
-import { defer, discard, pass, permit, reject, uncertain } from "./verdict.ts";
+import { defer, discard, effect, pass, permit, reject, uncertain, unsettled } from "./verdict.ts";
 
 const reply = { code: 550, enhanced: "5.7.1", text: "no" };
 const later = { code: 450, enhanced: "4.7.1", text: "later" };
-type Word = "pass" | "permit" | "reject" | "defer" | "discard" | "uncertain" | "throw";
+type Word = "pass" | "permit" | "reject" | "defer" | "discard" | "uncertain" | "unsettled" | "effect" | "throw";
 
 /** Checks that answer as told, at once or later, and note that they were asked. */
 function checks(words: readonly Word[], asked: string[], async: boolean): Readonly<Record<string, Check<null>>> {
@@ -21,6 +21,8 @@ function checks(words: readonly Word[], asked: string[], async: boolean): Readon
           defer: defer("access-client", later),
           discard: discard("access-client"),
           uncertain: uncertain("lookup-failed", later),
+          unsettled: unsettled("lookup-failed", later),
+          effect: effect({ kind: "hold" }),
         } as const;
         if (word === "throw") throw new Error("bug");
         return async ? Promise.resolve(verdicts[word]) : verdicts[word];
@@ -60,6 +62,9 @@ const table: readonly {
   { name: "a discard ends it", lists: [["discard", "reject"]], kind: "discard", asked: 1 },
   { name: "doubt turns yes into later", lists: [["uncertain", "pass"], ["permit"]], kind: "defer", asked: 3 },
   { name: "doubt does not soften a refusal", lists: [["uncertain"], ["reject"]], kind: "reject", asked: 2 },
+  { name: "unsettled softens a refusal", lists: [["unsettled"], ["reject"]], kind: "defer", asked: 2 },
+  { name: "unsettled is nothing to a yes", lists: [["unsettled", "permit"]], kind: "pass", asked: 2 },
+  { name: "an effect is no opinion", lists: [["effect", "pass"], ["reject"]], kind: "reject", asked: 3 },
   { name: "a bug is later, never no", lists: [["pass", "throw", "pass"]], kind: "defer", asked: 2 },
 ];
 
@@ -77,3 +82,10 @@ for (const { name, lists, kind, asked: count } of table) {
     });
   }
 }
+
+test("effects come with a yes, in order, and not with a no", async () => {
+  const asked: string[] = [];
+  const both = list("a", checks(["effect", "effect", "permit"], asked, false));
+  assert.deepEqual((await decide([both], null)).effects, [{ kind: "hold" }, { kind: "hold" }]);
+  assert.equal((await decide([both, list("b", checks(["defer"], asked, false))], null)).effects, undefined);
+});

@@ -2,10 +2,11 @@
  * Chain: runs the lists of checks of one stage and comes to one verdict.
  *
  * A stage is an ordered set of named lists, a list an ordered set of named checks. The first refusal or discard ends the stage; a permit ends its list;
- * uncertain is kept and turns a final yes into its reply. A check that throws is a bug of ours: the client is deferred, never refused for good.
+ * uncertain is kept and turns a final yes into its reply, unsettled a final no; effects are kept for a yes. A check that throws is a bug of ours: the client is deferred, never refused for good.
  * Answers without a promise while no check needs one, so that a stage of pure checks costs no turn of the event loop.
  */
 import { replies } from "../session/replies.ts";
+import type { Effect } from "./effect.ts";
 import { defer, type Verdict } from "./verdict.ts";
 
 export type Check<F> = (facts: F) => Verdict | Promise<Verdict>;
@@ -18,9 +19,11 @@ export interface CheckList<F> {
   readonly checks: readonly NamedCheck<F>[];
 }
 /** What a stage decides: yes (pass), or why not. `check` names who decided. */
-export type Decision = Exclude<Verdict, { kind: "permit" | "uncertain" }> & {
+export type Decision = Exclude<Verdict, { kind: "permit" | "uncertain" | "unsettled" | "effect" }> & {
   readonly check?: string;
   readonly cause?: unknown;
+  /** What is to happen to the message; absent: nothing. */
+  readonly effects?: readonly Effect[];
 };
 
 /** A list of checks, named by its functions: `list("client", { clientAccess })`. */
@@ -33,6 +36,8 @@ const yes: Decision = { kind: "pass" };
 
 export function decide<F>(lists: readonly CheckList<F>[], facts: F): Decision | Promise<Decision> {
   let doubt: Decision | undefined;
+  let mercy: Decision | undefined;
+  let effects: Effect[] | undefined;
   const take = (verdict: Verdict, name: string): "next" | "end-of-list" | Decision => {
     switch (verdict.kind) {
       case "pass":
@@ -42,7 +47,15 @@ export function decide<F>(lists: readonly CheckList<F>[], facts: F): Decision | 
       case "uncertain":
         doubt ??= { kind: "defer", reason: verdict.reason, reply: verdict.reply, check: name };
         return "next";
+      case "unsettled":
+        mercy ??= { kind: "defer", reason: verdict.reason, reply: verdict.reply, check: name };
+        return "next";
+      case "effect":
+        effects ??= [];
+        effects.push(verdict.effect);
+        return "next";
       case "reject":
+        return mercy ?? { ...verdict, check: name };
       case "defer":
       case "discard":
         return { ...verdict, check: name };
@@ -79,7 +92,7 @@ export function decide<F>(lists: readonly CheckList<F>[], facts: F): Decision | 
         if (step !== "next") return step;
       }
     }
-    return doubt ?? yes;
+    return doubt ?? (effects === undefined ? yes : { ...yes, effects });
   };
   return run(0, 0);
 }

@@ -6,8 +6,11 @@
  * - reject, defer: the reply is given now.
  * - discard: the client is told yes, the mail is thrown away.
  * - uncertain: a look-up failed; the rest is asked, and what would have been a yes becomes 451 (Postfix defer_if_permit).
+ * - unsettled: the rest is asked, and what would have been a no for good becomes this reply (Postfix defer_if_reject).
+ * - effect: no opinion, but something is to happen to the message if it is taken (Postfix HOLD, REDIRECT, PREPEND, BCC).
  */
 import type { Reply } from "../reply.ts";
+import type { Effect } from "./effect.ts";
 
 /** Label values of packetboat_rejected_total and the `reason` of log lines. */
 export const REASONS = [
@@ -31,6 +34,7 @@ export const REASONS = [
   "message-too-large",
   "not-an-address",
   "nul-byte",
+  "policy-service",
   "queue-failed",
   "queue-full",
   "relay-denied",
@@ -55,7 +59,9 @@ export type Verdict =
   | { readonly kind: "permit"; readonly reason: Reason }
   | Refusal
   | { readonly kind: "discard"; readonly reason: Reason }
-  | { readonly kind: "uncertain"; readonly reason: Reason; readonly reply: Reply };
+  | { readonly kind: "uncertain"; readonly reason: Reason; readonly reply: Reply }
+  | { readonly kind: "unsettled"; readonly reason: Reason; readonly reply: Reply }
+  | { readonly kind: "effect"; readonly effect: Effect };
 
 export const pass: Verdict = { kind: "pass" };
 export const permit = (reason: Reason): Verdict => ({ kind: "permit", reason });
@@ -63,3 +69,5 @@ export const reject = (reason: Reason, reply: Reply): Refusal => ({ kind: "rejec
 export const defer = (reason: Reason, reply: Reply): Refusal => ({ kind: "defer", reason, reply });
 export const discard = (reason: Reason): Verdict => ({ kind: "discard", reason });
 export const uncertain = (reason: Reason, reply: Reply): Verdict => ({ kind: "uncertain", reason, reply });
+export const unsettled = (reason: Reason, reply: Reply): Verdict => ({ kind: "unsettled", reason, reply });
+export const effect = (what: Effect): Verdict => ({ kind: "effect", effect: what });

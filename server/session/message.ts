@@ -21,6 +21,7 @@ import {
   QueueUnavailable,
 } from "../queue/queue.ts";
 import { type Reply, replyLine } from "../reply.ts";
+import { isHeldBy, prependedFields, recipientsOf } from "./effects.ts";
 import { replies } from "./replies.ts";
 import type { Answer, Session } from "./session.ts";
 import { causeOf, isRefusal, type Transaction } from "./transaction.ts";
@@ -148,6 +149,7 @@ async function begin(session: Session, decoder: Decoder): Promise<Reply | Incomi
   }
   const decision = await decide(stages.data, client);
   if (isRefusal(decision)) return session.refusal("data", decision.reason, decision.reply);
+  transaction.effects.push(...(decision.effects ?? []));
   const clientName = await client.name();
   try {
     return incomingOf(session, { transaction, writer: session.ports.queue.newMessage(), clientName, decoder });
@@ -199,10 +201,9 @@ function incomingOf(
         recipients: [...transaction.recipients.keys()],
         receivedMs,
       });
-      if (role !== "Submission") return received;
-      return (
-        received + missingFields(header, { receivedMs, id, hostname: server.hostname, sender: transaction.sender })
-      );
+      const top = prependedFields(transaction.effects) + received;
+      if (role !== "Submission") return top;
+      return top + missingFields(header, { receivedMs, id, hostname: server.hostname, sender: transaction.sender });
     },
   });
   // The identity is used, the place in the queue is not.
@@ -222,7 +223,7 @@ function incomingOf(
     const result = await intake.finish({
       envelope: envelopeOf(transaction),
       origin,
-      hold: client.config.server.queue.hold,
+      hold: client.config.server.queue.hold || isHeldBy(transaction.effects),
     });
     const reply = answer(session, transaction, id, result);
     if (result.kind === "queued") acceptSeconds.observe((performance.now() - endedMs) / 1000);
@@ -236,15 +237,18 @@ const queueTrouble = (reason: "full" | "failed" | "closed"): { readonly reason: 
     ? { reason: "queue-full", reply: replies.queueFull }
     : { reason: "queue-failed", reply: replies.queueFailed };
 
-const envelopeOf = ({ sender, recipients, mail: parameters }: Transaction): Envelope => ({
-  sender,
-  recipients: [...recipients.values()],
-  smtpUtf8: parameters.smtpUtf8,
-  body: parameters.body,
-  requireTls: false,
-  ...(parameters.envelopeId === undefined ? {} : { envelopeId: parameters.envelopeId }),
-  ...(parameters.return === undefined ? {} : { return: parameters.return }),
-});
+const envelopeOf = (transaction: Transaction): Envelope => {
+  const { sender, recipients, effects, mail: parameters } = transaction;
+  return {
+    sender,
+    recipients: recipientsOf(recipients, effects),
+    smtpUtf8: parameters.smtpUtf8,
+    body: parameters.body,
+    requireTls: false,
+    ...(parameters.envelopeId === undefined ? {} : { envelopeId: parameters.envelopeId }),
+    ...(parameters.return === undefined ? {} : { return: parameters.return }),
+  };
+};
 
 const faultReplies: Readonly<Record<IntakeFault, Reply>> = {
   "bare-newline": replies.bareNewline,
@@ -267,7 +271,12 @@ function handOver(session: Session, message: QueuedMessage): void {
 }
 
 /** What became of the message, in log, metrics and reply. */
-function answer(session: Session, { sender, recipients }: Transaction, id: string, result: IntakeResult): Reply {
+function answer(
+  session: Session,
+  { sender, recipients, effects }: Transaction,
+  id: string,
+  result: IntakeResult,
+): Reply {
   const { log, listenerName, client } = session;
   const refused = (reason: Reason, reply: Reply, error?: unknown): Reply => {
     log.info(
@@ -292,6 +301,7 @@ function answer(session: Session, { sender, recipients }: Transaction, id: strin
           user: client.user,
           messageId: header.messageId,
           ...(isHeld ? { held: true } : {}),
+          ...(effects.length === 0 ? {} : { effects }),
         },
         "queued",
       );

@@ -3,6 +3,7 @@
  */
 import type { Authenticator } from "../auth/authenticator.ts";
 import type { FailureCounts } from "../auth/failures.ts";
+import type { Dns } from "../dns/resolver.ts";
 import type { LiveConfig, Listener } from "../config/schema.ts";
 import type { Log } from "../observe/log.ts";
 import type { Queue, QueuedMessage } from "../queue/queue.ts";
@@ -11,7 +12,8 @@ import type { TlsContexts } from "../tls/contexts.ts";
 import type { Notices } from "./notices.ts";
 import type { SharedState } from "./shared-state.ts";
 
-export interface Resolver {
+/** DNS for checks, and the client's name. */
+export interface Resolver extends Dns {
   /** A name of the address that leads back to it; bounded in time by who implements it. */
   reverse(address: string): Promise<string | undefined>;
 }

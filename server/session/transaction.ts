@@ -4,6 +4,7 @@
  * Parses with path.ts and parameters.ts, asks the policy, keeps what was granted. RFC 5321 §3.3, §4.1.1.
  */
 import { type Decision, decide } from "../policy/chain.ts";
+import type { Effect } from "../policy/effect.ts";
 import type { MailFacts, RcptFacts } from "../policy/facts.ts";
 import { stages } from "../policy/stages.ts";
 import type { NewRecipient } from "../queue/queue.ts";
@@ -23,6 +24,8 @@ export interface Transaction {
   /** Recipients that were told yes and dropped. */
   discardedRecipients: number;
   refusedRecipients: number;
+  /** What checks want to happen to the message. */
+  readonly effects: Effect[];
 }
 
 export const isRefusal = (decision: Decision): decision is Extract<Decision, { kind: "reject" | "defer" }> =>
@@ -69,6 +72,7 @@ export function mail(session: Session, argument: string): Answer | Promise<Answe
       discarded: decision.kind === "discard",
       discardedRecipients: 0,
       refusedRecipients: 0,
+      effects: [...(decision.effects ?? [])],
     };
     return replies.senderOk;
   };
@@ -122,7 +126,10 @@ export function rcpt(session: Session, argument: string): Answer | Promise<Answe
     if (decision.kind === "discard") {
       transaction.discardedRecipients += 1;
       session.log.info({ from: transaction.sender, to: address, check: decision.check }, "rcpt-discarded");
-    } else transaction.recipients.set(address, newRecipient(address, facts.rcpt));
+    } else {
+      transaction.recipients.set(address, newRecipient(address, facts.rcpt));
+      transaction.effects.push(...(decision.effects ?? []));
+    }
     return replies.recipientOk;
   };
   const decision = decide(stages.rcpt, facts);
