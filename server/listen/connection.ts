@@ -126,6 +126,10 @@ class Connection extends SMTPConnection implements Wire {
       else if (error instanceof SinkError) this.#conversation.broken(error.cause);
       else this.#conversation.lineTooLong();
     });
+    // A client that has said all it wants to say gets its answers first.
+    parser.on("finish", () => {
+      if (this._parser === parser) this.close();
+    });
     return parser;
   }
 
@@ -244,6 +248,8 @@ export class ProtocolServer extends SMTPServer {
       // Ours stands in the replies; without one the library asks the system for each connection.
       name: "packetboat",
       disableReverseLookup: true,
+      // `printf … | nc` closes its side at once; what it asked is answered all the same.
+      allowHalfOpen: true,
       rejectUnauthorized: false,
     });
     this.protocol = protocol;
