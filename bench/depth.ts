@@ -18,7 +18,7 @@ import { Client } from "./client.ts";
 import { deadRecipient, fillOurs, fillPostfix, queueFiles } from "./fill.ts";
 import type { BenchOptions } from "./options.ts";
 import { dropPageCache, killAll, memoryMiB } from "./processes.ts";
-import { eachRound, median, type Report, shown } from "./report.ts";
+import { eachRound, median, type Report, shown, soFar } from "./report.ts";
 import { mailServer, type Side, sideOf } from "./sides.ts";
 import { measureLoad } from "./throughput.ts";
 
@@ -102,7 +102,7 @@ spec:
   const shards = deep.shards().length;
   await deep.stop();
   const filling = await seconds(() => fillOurs(join(data, "queue"), shards, options.messages, DEFERRED_BYTES));
-  console.error(`depth: ${options.messages} messages in ${shown(filling)} s through the queue's port`);
+  soFar("depth", [`${options.messages} messages in ${shown(filling)} s through the queue's port`]);
   if (options.cold) dropPageCache();
   const startSeconds = await secondsToGreeting(deep.mx, () => deep.run());
   killAll(deep.pid);
@@ -148,7 +148,7 @@ async function postfixDepth(options: BenchOptions): Promise<Depth> {
   await until("Postfix to defer a message", 20_000, () => queueFiles(join(spool, "deferred")).length === 1);
   deep.stop();
   const filling = await seconds(() => Promise.resolve(fillPostfix(spool, options.postfixMessages)));
-  console.error(`depth: ${options.postfixMessages} messages for Postfix in ${shown(filling)} s, by copying one`);
+  soFar("depth", [`${options.postfixMessages} messages for Postfix in ${shown(filling)} s, by copying one`]);
   if (options.cold) dropPageCache();
   const startSeconds = await secondsToGreeting(deep.port, () => deep.run());
   await using empty = await Postfix.start(sink.port, settings);
@@ -176,6 +176,7 @@ export async function depth(options: BenchOptions): Promise<Report> {
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
+  soFar("depth", [JSON.stringify(ours)]);
   const theirs = await postfixDepth(options);
   const row = (what: string, of: (side: Depth) => number | undefined): string[] => {
     const [our, their] = [of(ours), of(theirs)];

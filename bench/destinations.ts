@@ -15,7 +15,7 @@ import { Postfix } from "../e2e/peers/postfix.ts";
 import { Arrivals, type Manner } from "./arrivals.ts";
 import type { BenchOptions } from "./options.ts";
 import { delays, sendPaced } from "./paced.ts";
-import { quantile, type Report, shown, type Target } from "./report.ts";
+import { quantile, type Report, shown, soFar, type Target } from "./report.ts";
 import { mailServer, type Side, sideOf } from "./sides.ts";
 
 const DESTINATIONS = 100;
@@ -115,6 +115,7 @@ export async function destinations({ rounds = 1, scale }: BenchOptions): Promise
           await using server = await start();
           const found = await run(sideOf(server), arrivals, { dead, name: `${name}-${round}-${dead}`, scale });
           runs[dead ? 1 : 0].push(...found);
+          soFar("destinations", [name, dead ? "with dead" : "without", `p99 ${shown(quantile(found, 0.99))} ms`]);
         }
       const [without, withDead] = runs;
       const ratio = quantile(withDead, 0.99) / quantile(without, 0.99);

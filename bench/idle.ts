@@ -12,7 +12,7 @@ import { Postfix, SmtpSink } from "../e2e/peers/postfix.ts";
 import { Client } from "./client.ts";
 import type { BenchOptions } from "./options.ts";
 import { memoryMiB, processCount } from "./processes.ts";
-import { quantile, type Report, shown } from "./report.ts";
+import { quantile, type Report, shown, soFar } from "./report.ts";
 import { mailServer, type Side, sideOf } from "./sides.ts";
 
 const PER_ADDRESS = 40;
@@ -111,7 +111,7 @@ export async function idle({ scale, connections }: BenchOptions): Promise<Report
   const row = (name: string, found: Stage, base: Stage): void => {
     const each = ((found.memoryMiB - base.memoryMiB) * 1024) / found.served;
     const p99 = Number.isFinite(found.p99Ms) ? shown(found.p99Ms) : `more than ${PATIENCE_MS}`;
-    table.push([
+    const cells = [
       name,
       `${found.served}`,
       `${found.processes}`,
@@ -119,7 +119,9 @@ export async function idle({ scale, connections }: BenchOptions): Promise<Report
       found.served === 0 ? "" : shown(each),
       p99,
       shown(found.p99Ms / base.p99Ms),
-    ]);
+    ];
+    table.push(cells);
+    soFar("idle", cells);
   };
   {
     await using packetboat = await Packetboat.start({ "bench.yaml": mailServer(sink.port, more) });

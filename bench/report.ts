@@ -33,6 +33,11 @@ export function printReport(name: string, { table, notes, targets }: Report): vo
   }
 }
 
+/** What is known so far, on standard error: a run that is cut off has shown something. */
+export function soFar(benchmark: string, cells: readonly string[]): void {
+  console.error(`${new Date().toISOString().slice(11, 19)} ${benchmark}: ${cells.join(" | ")}`);
+}
+
 /** Three digits that mean something. */
 export function shown(value: number): string {
   if (!Number.isFinite(value)) return "none";

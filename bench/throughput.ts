@@ -9,7 +9,7 @@ import { until } from "../e2e/peers/ports.ts";
 import { type Load, Postfix, SmtpSink, smtpSource } from "../e2e/peers/postfix.ts";
 import type { BenchOptions } from "./options.ts";
 import { cpuSeconds, memoryMiB } from "./processes.ts";
-import { eachRound, median, type Report, shown, type Target } from "./report.ts";
+import { eachRound, median, type Report, shown, soFar, type Target } from "./report.ts";
 import { mailServer, type Side, sideOf } from "./sides.ts";
 
 interface Scenario {
@@ -89,7 +89,9 @@ export async function throughput({ rounds = 5, scale }: BenchOptions): Promise<R
       median(results.map((result) => result.theirs[figure])),
       median(results.map((result) => result.ours[figure] / result.theirs[figure])),
     ]);
-    table.push([scenario.name, ...columns.map(shown)]);
+    const cells = [scenario.name, ...columns.map(shown)];
+    table.push(cells);
+    soFar("throughput", cells);
     targets.push({
       what: `${scenario.name}, relayed, times Postfix`,
       figure: columns[5] ?? Number.NaN,
