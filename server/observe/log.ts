@@ -2,7 +2,7 @@
  * The log: one JSON line a step on standard output, `id` being the queue id wherever there is one.
  *
  * Field names follow Postfix's words where it has them (queue id, from, to, relay, delay, delays, dsn, status). Secrets never enter: callers pass
- * named fields, never whole objects of the session or the configuration, and pino redacts the known names as a second fence. The lines of ten
+ * named fields, never whole objects of the session or the configuration, and the known names are struck out as a second fence. The lines of ten
  * milliseconds leave in one write, those before an exit or an uncaught error with it; only SIGKILL can take them away.
  */
 import { type DestinationStream, pino } from "pino";
@@ -39,19 +39,53 @@ class Lines implements DestinationStream {
   }
 }
 
-export function createLog(component: string, level: string = process.env["LOG_LEVEL"] ?? "info"): Log {
-  return pino(
+const secretNames = ["password", "privateKey", "authorization"];
+type Fields = Record<string, unknown>;
+
+/**
+ * Known names of secrets struck out, in the fields themselves and one level below; the very same object where there are none. pino's own `redact` copies
+ * every line for that, a tenth of all that a busy shard allocates.
+ */
+export function withoutSecrets(fields: Fields): Fields {
+  let clean = fields;
+  const replace = (name: string, value: unknown): void => {
+    if (clean === fields) clean = { ...fields };
+    clean[name] = value;
+  };
+  for (const name of secretNames) if (fields[name] !== undefined) replace(name, "[redacted]");
+  for (const name in fields) {
+    const value = fields[name];
+    if (typeof value !== "object" || value === null) continue;
+    const inner = value as Fields;
+    for (const secret of secretNames) {
+      if (inner[secret] === undefined) continue;
+      replace(name, { ...(clean[name] as Fields), [secret]: "[redacted]" });
+    }
+  }
+  return clean;
+}
+
+export function createLog(
+  component: string,
+  level: string = process.env["LOG_LEVEL"] ?? "info",
+  destination: DestinationStream = new Lines(),
+): Log {
+  const log = pino(
     {
       level,
       base: { component },
       messageKey: "event",
       timestamp: pino.stdTimeFunctions.isoTime,
-      formatters: { level: (label) => ({ level: label }) },
-      redact: {
-        paths: ["password", "privateKey", "*.password", "*.privateKey", "authorization"],
-        censor: "[redacted]",
-      },
+      formatters: { level: (label) => ({ level: label }), log: withoutSecrets },
     },
-    new Lines(),
+    destination,
   );
+  const child: unknown = Reflect.get<object, string>(log, "child");
+  // Children inherit it.
+  Object.defineProperty(log, "child", {
+    value: function withCleanBindings(this: Log, bindings: Fields, options?: object): unknown {
+      return Reflect.apply(child as (...all: unknown[]) => unknown, this, [withoutSecrets(bindings), options]);
+    },
+  });
+  return log;
 }
