@@ -38,11 +38,13 @@ const problems: string[] = [];
 for (const [top, prefixes] of Object.entries(allowed)) {
   for (const file of sources(join(root, top))) {
     const name = relative(root, file);
-    for (const match of readFileSync(file, "utf8").matchAll(/(?:\bfrom|\bimport)\s*\(?\s*"([^"]+)"/g)) {
+    for (const match of readFileSync(file, "utf8").matchAll(/(?<!")\b(?:from|import)\s*\(?\s*"([^"]+)"/g)) {
       const specifier = match[1] ?? "";
       if (specifier.startsWith(".")) {
         const target = relative(root, resolve(dirname(file), specifier));
-        if (!prefixes.some((prefix) => target.startsWith(prefix)))
+        // The fuzzers call every parser by itself.
+        const isFuzzer = name.startsWith("e2e/fuzz/") && target.startsWith("server/");
+        if (!isFuzzer && !prefixes.some((prefix) => target.startsWith(prefix)))
           problems.push(`${name}: ${top}/ must not import ${target}`);
       } else if (
         !specifier.startsWith("node:") &&

@@ -78,6 +78,7 @@ if (import.meta.main) {
     check("format", "biome", "format");
     check("import directions", "node", ".ci/imports.ts");
     check("generated CRDs and reference", "node", "crds/generate.ts", "--check");
+    check("generated page of replies", "node", ".ci/replies.ts", "--check");
     check("generated chart files", "node", "charts/generate.ts", "--check");
   }
   if (wanted("unit")) await tests("unit", unitFiles(), 2);

@@ -39,14 +39,14 @@ export class Client implements Disposable {
     await once(socket, "connect");
     const client = new Client(socket);
     await client.#expect("220");
-    await client.#command("EHLO client.bench.example", "250");
+    await client.command("EHLO client.bench.example", "250");
     return client;
   }
 
   async send(recipient: string, bytes: number): Promise<Sent> {
-    await this.#command("MAIL FROM:<sender@bench.example>", "250");
-    await this.#command(`RCPT TO:<${recipient}>`, "250");
-    await this.#command("DATA", "354");
+    await this.command("MAIL FROM:<sender@bench.example>", "250");
+    await this.command(`RCPT TO:<${recipient}>`, "250");
+    await this.command("DATA", "354");
     this.#socket.write(`Subject: ${recipient}\r\n\r\n${text(bytes)}.\r\n`);
     const endMs = performance.now();
     await this.#expect("250");
@@ -57,7 +57,8 @@ export class Client implements Disposable {
     return !this.#ended;
   }
 
-  async #command(line: string, code: string): Promise<void> {
+  /** A line and its reply, which must have this code. */
+  async command(line: string, code: string): Promise<void> {
     this.#socket.write(`${line}\r\n`);
     await this.#expect(code);
   }

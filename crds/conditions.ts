@@ -9,6 +9,7 @@ export const conditionTypes = {
   Ready: "Accepted and Programmed.",
   Reconciling: "True while a change is on its way to the pods.",
   Stalled: "True while it cannot go on without a person.",
+  SourceIPPreserved: "Of a MailServer: clients are seen by their own addresses.",
 } as const;
 
 export const reasons = {
@@ -30,6 +31,9 @@ export const reasons = {
   ApplyFailed: "The operator could not write what belongs to it; the message says what the API server answered.",
   Ready: "It works.",
   Idle: "Nothing is on its way.",
+  SourcePreserved: "The Service, or the PROXY protocol, tells who connects.",
+  SourceHidden: "The Service gives every client the address of a node; the message says what to change.",
+  OpenRelayRisk: "The same, and the nodes' addresses are, or may be, trusted: anybody may relay.",
 } as const;
 
 export type ConditionType = keyof typeof conditionTypes;

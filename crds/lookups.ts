@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import {
+  delivery,
   described,
   duration,
   exactlyOne,
@@ -15,6 +16,7 @@ import {
   objectName,
   positiveDuration,
   setOf,
+  withRules,
 } from "./schema.ts";
 
 /** `host`, `host:port`, `[ip6]:port` or `unix:/path`. */
@@ -41,7 +43,7 @@ export const lookupRoleNames = [
 ] as const;
 const role = z.enum(lookupRoleNames);
 const ROLES =
-  "Domains: is this domain ours? Mailboxes: has this address a mailbox? Aliases: address or @domain to addresses. Transports: domain or address to transport:nexthop. TLSPolicies: destination to level and attributes. Access: client, name or address to action. Senders: address to logins that may use it. Passwords: login to hash.";
+  "Domains: is this domain ours? Mailboxes: has this address a mailbox? Aliases: address or @domain to addresses. Transports: domain or address to transport:nexthop. TLSPolicies: destination to level and attributes. Access: client, name or address to action; asked by the lists whose checks name the source, and if none does by all of them. Senders: address to logins that may use it. Passwords: login to hash.";
 
 const shape = {
   resultFormat: z
@@ -205,7 +207,43 @@ const socketmap = z.strictObject({
   ...timing,
 });
 
+const domains = withRules(
+  z.strictObject({
+    class: z
+      .enum(["Mailbox", "Alias", "Relay"])
+      .default("Relay")
+      .meta({ description: "As of a MailDomain: Mailbox, Alias or Relay." }),
+    delivery: delivery
+      .optional()
+      .meta({ ...delivery.meta(), description: "Where their mail goes if no Transports look-up says otherwise." }),
+    recipientsFrom: z.enum(["Lookups", "Verify", "Any"]).default("Lookups").meta({
+      description:
+        "Lookups: only addresses that a look-up knows exist. Verify: besides them, those of which the server behind says so. Any: every address does (Relay).",
+    }),
+  }),
+  [
+    {
+      cel: "self.class != 'Alias' || !has(self.delivery)",
+      message: "domains of class Alias have no mailboxes and take no delivery; use class Mailbox or remove delivery",
+      holds: (value) => value.class !== "Alias" || value.delivery === undefined,
+    },
+    {
+      cel: "self.recipientsFrom != 'Any' || self.class == 'Relay'",
+      message: "recipientsFrom: Any is for class Relay only",
+      holds: (value) => value.recipientsFrom !== "Any" || value.class === "Relay",
+    },
+    {
+      cel: "self.recipientsFrom != 'Verify' || self.class != 'Alias'",
+      message: "recipientsFrom: Verify needs a server to ask: class Relay or Mailbox",
+      holds: (value) => value.recipientsFrom !== "Verify" || value.class !== "Alias",
+    },
+  ],
+);
+
 export const lookups = z.strictObject({
+  domains: domains.prefault({}).meta({
+    description: "What domains are that only look-ups of the role Domains know. A MailDomain object goes before.",
+  }),
   mysql: mapBy(list(mysql, 16), "name").default([]).meta({ description: "MySQL and MariaDB." }),
   ldap: mapBy(list(ldap, 16), "name").default([]).meta({ description: "LDAP directories." }),
   socketmap: mapBy(list(socketmap, 16), "name")

@@ -32,8 +32,9 @@ export const mailDomainSpec = withRules(
     }),
     recipients: z
       .strictObject({
-        from: z.enum(["Objects", "Any"]).default("Objects").meta({
-          description: "Objects: only addresses with a Mailbox or Alias exist. Any: every address does (Relay).",
+        from: z.enum(["Objects", "Lookups", "Verify", "Any"]).default("Objects").meta({
+          description:
+            "Objects: only addresses with a Mailbox or Alias exist. Lookups: besides them, those that MailServer.spec.lookups and tables know. Verify: besides them, those that the server behind says exist; it is asked by RCPT, and its answers are remembered (MailServer.spec.verification). Any: every address does (Relay).",
         }),
       })
       .prefault({})
@@ -49,6 +50,15 @@ export const mailDomainSpec = withRules(
       cel: "self.class != 'Alias' || !has(self.delivery)",
       message: "a domain of class Alias has no mailboxes and takes no delivery; use class Mailbox or remove delivery",
       holds: (value) => value.class !== "Alias" || value.delivery === undefined,
+    },
+    {
+      cel: "self.recipients.from != 'Verify' || self.class == 'Relay' || (has(self.delivery) && (has(self.delivery.lmtp) || has(self.delivery.smtp)))",
+      message: "recipients.from: Verify needs a server to ask: class Relay, or delivery by lmtp or smtp",
+      holds: (value) =>
+        value.recipients.from !== "Verify" ||
+        value.class === "Relay" ||
+        value.delivery?.lmtp !== undefined ||
+        value.delivery?.smtp !== undefined,
     },
     {
       cel: "self.recipients.from != 'Any' || self.class == 'Relay'",

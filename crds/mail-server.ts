@@ -1,8 +1,17 @@
 /** MailServer: a fleet of MTA pods, what main.cf and master.cf are to Postfix. */
 import { z } from "zod";
+import { addresses } from "./addresses.ts";
+import { debug } from "./debug.ts";
+import { greylisting } from "./greylisting.ts";
+import { limits } from "./limits.ts";
 import { listener } from "./listener.ts";
 import { lookups, tables } from "./lookups.ts";
+import { policyServices } from "./policy-service.ts";
+import { sharedState } from "./shared-state.ts";
+import { verification } from "./verification.ts";
 import { authentication } from "./authentication.ts";
+import { dnsblRules, postscreen } from "./postscreen.ts";
+import { restrictionFields } from "./restrictions.ts";
 import {
   address,
   define,
@@ -17,7 +26,6 @@ import {
   opaque,
   port,
   positiveDuration,
-  positiveSize,
   type Resource,
   setOf,
   size,
@@ -172,82 +180,39 @@ export const mailServerSpec = z.strictObject({
     })
     .prefault({})
     .meta({ description: "Who is trusted by address." }),
-  limits: z
-    .strictObject({
-      messageSize: size
-        .default("50Mi")
-        .meta({ ...size.meta(), description: "Largest message (SIZE, RFC 1870); 0: no limit." }),
-      headerSize: positiveSize.default("100Ki").meta({ ...positiveSize.meta(), description: "Largest header." }),
-      recipients: z
-        .int()
-        .min(100)
-        .max(50_000)
-        .default(1000)
-        .meta({ description: "Recipients a transaction; at least 100 (RFC 5321 §4.5.3.1.8)." }),
-      connections: z
-        .int()
-        .min(1)
-        .max(1_000_000)
-        .default(5000)
-        .meta({ description: "Connections of one shard at once." }),
-      connectionsPerClient: z
-        .int()
-        .min(0)
-        .max(1_000_000)
-        .default(50)
-        .meta({ description: "Connections of one client address (IPv6: /64) of one pod at once; 0: no limit." }),
-      softErrors: z
-        .int()
-        .min(0)
-        .max(1000)
-        .default(10)
-        .meta({ description: "Errors of a session after which answers are slowed." }),
-      hardErrors: z
-        .int()
-        .min(1)
-        .max(1000)
-        .default(20)
-        .meta({ description: "Errors of a session after which it is closed." }),
-      idleTimeout: positiveDuration.default("5m").meta({
-        ...positiveDuration.meta(),
-        description: "Silence after which a session is closed (RFC 5321 §4.5.3.2.7).",
-      }),
-      minFree: size.default("64Mi").meta({
-        ...size.meta(),
-        description: "Free space of the queue volume below which new mail is deferred (452).",
-      }),
-    })
-    .prefault({})
-    .meta({ description: "What one client, message or session may use." }),
+  limits: limits.prefault({}).meta({ description: "What one client, message or session may use." }),
+  sharedState: sharedState.optional().meta({
+    ...sharedState.meta(),
+    description:
+      "Count what limits, failures and caches need in a Redis-compatible server, for all pods together. Absent, or while it does not answer: each pod counts for itself.",
+  }),
   restrictions: z
     .strictObject({
       strictEnvelopes: z
         .boolean()
         .default(false)
         .meta({ description: "Refuse MAIL FROM and RCPT TO without angle brackets." }),
+      ...restrictionFields,
+      dnsbl: dnsblRules.default([]).meta({
+        description:
+          "DNS lists that are asked at RCPT on MX listeners, in this order; the first listing decides. Not asked about networks.trusted, authenticated users, clients with a RelayClientCert, and what an AccessRule permits.",
+      }),
     })
     .prefault({})
     .meta({ description: "Checks of every session." }),
+  postscreen: postscreen.optional().meta({
+    ...postscreen.meta(),
+    description: "Look at clients of MX listeners before they may talk. Absent: nobody waits.",
+  }),
+  greylisting: greylisting.optional().meta({
+    ...greylisting.meta(),
+    description: "Ask clients of MX listeners that have never written before to come again. Absent: nobody is asked.",
+  }),
   authentication: authentication.prefault({}).meta({
     ...authentication.meta(),
     description: "Who may log in on Submission listeners. Back ends are asked in order until one says yes.",
   }),
-  addresses: z
-    .strictObject({
-      recipientDelimiters: z
-        .string()
-        .max(8)
-        .regex(
-          ...matching(
-            /^[!#$%&'*+\-/=?^_`{|}~.]*$/,
-            "must be characters that a local part may contain, such as + and -",
-          ),
-        )
-        .default("+")
-        .meta({ description: "Characters that separate a user from an extension: alice+lists reaches alice." }),
-    })
-    .prefault({})
-    .meta({ description: "How addresses are read." }),
+  addresses: addresses.prefault({}).meta({ description: "How addresses are read, completed and rewritten." }),
   postmaster: list(address, 16).default([]).meta({
     description:
       "Who gets <postmaster> and reports that cannot be delivered. Empty: postmaster of a served domain, else its first mailbox.",
@@ -367,6 +332,14 @@ export const mailServerSpec = z.strictObject({
     description: "Where domains, mailboxes, aliases and the like are looked up besides the objects.",
   }),
   tables: tables.default([]).meta({ description: "Inline maps, as hash:, cidr:, regexp: and pcre: of Postfix." }),
+  verification: verification.prefault({}).meta({
+    description:
+      "Asking other servers whether an address exists, for MailDomains with recipients.from: Verify and for the restrictions RejectUnverifiedRecipient and RejectUnverifiedSender.",
+  }),
+  policyServices: policyServices.default([]).meta({
+    description: "Daemons that speak Postfix's policy delegation protocol, in the order in which they are asked.",
+  }),
+  debug: debug.prefault({}).meta({ description: "Looking into what goes wrong." }),
   configShards: z.int().min(1).max(32).default(8).meta({
     description:
       "ConfigMaps and Secrets the tables are spread over (each holds at most 1 MiB). Changing it restarts the pods.",

@@ -59,7 +59,7 @@ export function matching(pattern: RegExp | string, message: string): [RegExp, st
 /** Inside a character class: white space and control characters of ASCII. Spelled out, because \s is more to JavaScript than to RE2. */
 export const SPACE = String.raw`\x00-\x20\x7F`;
 /** Inside a character class: control characters of ASCII. No string that reaches a reply, a header or a path may hold one. */
-const CONTROL = String.raw`\x00-\x1F\x7F`;
+export const CONTROL = String.raw`\x00-\x1F\x7F`;
 
 const LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?";
 
@@ -200,7 +200,7 @@ export const stringMap = (maxEntries: number): z.ZodRecord<z.ZodString, z.ZodStr
   ).meta({ maxProperties: maxEntries });
 
 export const list = <S extends z.ZodType>(item: S, maxItems: number, minItems = 0): z.ZodArray<S> =>
-  z.array(item).min(minItems).max(maxItems);
+  (minItems === 0 ? z.array(item) : z.array(item).min(minItems)).max(maxItems);
 
 /** Addresses to send from: at most one of each family. */
 export const sourceAddresses = withRules(

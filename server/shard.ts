@@ -5,25 +5,29 @@
  * itself (exit 75) when its queue failed for good, so that the primary starts it into recovery.
  */
 import { join } from "node:path";
+import type { FlushAnswer } from "./admin/domain-flush.ts";
 import { History } from "./admin/history.ts";
 import { shardMethods, shardTools } from "./admin/shard-tools.ts";
 import { loadConfig } from "./config/load.ts";
 import { type PackedConfig, unpackConfig } from "./config/packed.ts";
 import type { LiveConfig } from "./config/schema.ts";
 import { createDeliver } from "./deliver/create.ts";
-import { reverseName } from "./dns/reverse.ts";
+import { nameOfClient } from "./dns/reverse.ts";
 import { createResolver } from "./dns/resolver.ts";
 import { Peer } from "./ipc.ts";
 import { startListeners } from "./listen/listeners.ts";
+import { LiveLookups } from "./lookup/live.ts";
 import type { Log } from "./observe/log.ts";
 import { queueBytes, queueMessages, queueOldestSeconds, queueRecipients, registry } from "./observe/metrics.ts";
 import type { ServerOptions } from "./options.ts";
 import type { ShardStatus } from "./primary.ts";
 import { adoptSpool } from "./queue/adopt.ts";
 import { openQueue } from "./queue/sqlite-queue.ts";
+import { Asking } from "./route/asking.ts";
 import { resolveRecipient } from "./route/recipient.ts";
 import { startScheduler } from "./schedule/scheduler.ts";
 import type { SharedState } from "./session/shared-state.ts";
+import { Verifier } from "./verify/verifier.ts";
 import { readSelfSigned, withOwnCertificate } from "./tls/self-signed.ts";
 
 const SUMMARY_INTERVAL_MS = 2000;
@@ -110,11 +114,14 @@ async function serve(
     onSettled: (id, settlements, stored) => history.settled(id, settlements, stored),
   });
   const resolver = createResolver({ servers: () => config.server.outbound.resolvers });
+  const lookups = new LiveLookups(config, log);
+  const asking = new Asking(() => lookups.current, log);
   const delivering = createDeliver({ dataDir: options.data, resolver, log, hostname: config.server.hostname });
   const scheduler = startScheduler({
     queue,
     deliver: delivering.deliver,
     resolveRecipient,
+    ask: asking.ask,
     config: () => config,
     log,
     shards: options.shards,
@@ -152,9 +159,21 @@ async function serve(
     acquire: (key, limit) => primary.call<boolean>("acquire", { key, limit }, 2000),
     release: (key) => Promise.resolve(primary.tell("release", { key })),
     add: (key, amount, windowMs) => primary.call<number>("add", { key, amount, windowMs }, 2000),
+    remember: (key, value, ttlMs) => primary.call<void>("remember", { key, value, ttlMs }, 2000),
+    recall: async (key) => (await primary.call<string | null>("recall", { key }, 2000)) ?? undefined,
   };
 
+  const verifier = new Verifier({
+    config: () => config,
+    resolve: asking.resolve,
+    deliver: delivering.deliver,
+    shared,
+    log,
+  });
   const inbound = await startListeners({
+    verify: verifier.verify,
+    standingOf: asking.standingOf,
+    lookups: () => lookups.current,
     config: () => config,
     queue,
     onAccepted: (message) => {
@@ -165,7 +184,8 @@ async function serve(
     portOffset: options.portOffset,
     log,
     shared,
-    resolver: { ...resolver, reverse: (address) => reverseName(address) },
+    flushDomain: (domain) => primary.call<FlushAnswer>("flush-domain", { domain }, 10_000),
+    resolver: { ...resolver, reverse: (address) => nameOfClient(resolver, address) },
   });
 
   answerWith({
@@ -174,6 +194,7 @@ async function serve(
       const next = complete(await mustLoad(options.config));
       if (next.hash === config.hash) return status();
       config = next;
+      lookups.apply(config);
       await inbound.applyConfig();
       scheduler.applyConfig();
       return status();
@@ -197,7 +218,9 @@ async function serve(
       draining = true;
       // Deliveries go on while sessions end; both share the one deadline.
       await Promise.all([inbound.drain(request.deadlineMs), scheduler.drain(request.deadlineMs)]);
+      verifier.close();
       delivering.close();
+      await lookups.close();
       await queue.close();
       log.info({}, "drained");
       setImmediate(() => process.exit(0));

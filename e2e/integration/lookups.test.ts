@@ -10,7 +10,6 @@ import { aMailServer } from "../../crds/builders.ts";
 import type { MailServerSpec } from "../../crds/mail-server.ts";
 import { buildDesired } from "../../operator/build/build.ts";
 import { aWorld } from "../../operator/build/sample-world.ts";
-import { notAsked } from "../../operator/build/server-section.ts";
 import { LookupUnavailable } from "../../server/lookup/lookup.ts";
 import { addressesOf, createLookups, joined, type Lookups } from "../../server/lookup/lookups.ts";
 import { aliasKeys, accessAddressKeys, mailboxKeys } from "../../server/lookup/search-order.ts";
@@ -59,7 +58,7 @@ function build(
       },
       log,
     ),
-    message: verdict?.accepted === false ? verdict.message.replace(notAsked, "").trim() : "",
+    message: verdict?.accepted === false ? verdict.message : "",
   };
 }
 

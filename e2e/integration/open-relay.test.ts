@@ -297,6 +297,13 @@ describe("not an open relay", () => {
           hostname: "mx.example.org",
           limits: { softErrors: 1000, hardErrors: 1000 },
           outbound: { relayHost: outside },
+          listeners: [
+            { name: "mx", role: "MX", port: 25 },
+            { name: "submission", role: "Submission", port: 587 },
+            { name: "submissions", role: "Submission", port: 465, tls: { mode: "Implicit" } },
+            { name: "behind-nat", role: "MX", port: 2526, proxyProtocol: { trustedCIDRs: ["127.0.0.1"] } },
+            { name: "filtered", role: "Reinject", port: 10025, trustedProxies: ["127.0.0.1"] },
+          ],
         }) +
         object("MailDomain", "ours", {
           domain: "example.org",
@@ -321,8 +328,9 @@ describe("not an open relay", () => {
     });
   });
   after(async () => {
-    await boat[Symbol.asyncDispose]();
+    // The sink first: it is there even when the server could not start, and would keep the process alive.
     await sink[Symbol.asyncDispose]();
+    await boat[Symbol.asyncDispose]();
   });
 
   const greeted = async (port: number, host = "127.0.0.1"): Promise<SmtpDialogue> => {
@@ -332,21 +340,69 @@ describe("not an open relay", () => {
     return client;
   };
 
-  for (const { name, mail = MAIL, to, reply } of attempts) {
-    test(`${reply === "local" ? "for alice alone" : "refused"}: ${name}`, async () => {
-      await using client = await greeted(boat.mx);
-      assert.match(await client.command(mail), /^250 /);
-      const answer = await client.command(`RCPT TO:${to}`);
-      assert.match(answer, reply === "local" ? /^250 / : reply);
-      // Whatever the answer was, the client goes on as if it had been 250.
-      const data = await client.command("DATA");
-      if (!answer.startsWith("250")) return assert.match(data, /^5(03|54) 5\.5\.1 /);
-      assert.match(data, /^354 /);
-      client.write(`${content(name).replaceAll("\n", "\r\n")}.\r\n`);
-      assert.match(await client.reply(), /^250 /);
-      local += 1;
-    });
-  }
+  /** Source NAT: everybody in the world comes from the node, from the pod network's gateway, or from the cluster's own loopback. */
+  const natted = ["10.244.1.1", "192.168.0.10", "172.17.0.1", "100.64.0.1", "127.0.0.1"];
+  const places: readonly (readonly [where: string, from: (turn: number) => Promise<SmtpDialogue>])[] = [
+    ["", () => greeted(boat.mx)],
+    [
+      ", behind source NAT",
+      async (turn) => {
+        const client = await SmtpDialogue.open(2526 + boat.offset);
+        client.write(`PROXY TCP4 ${natted[turn % natted.length]} 10.244.1.9 40000 25\r\n`);
+        assert.match(await client.reply(), /^220 /);
+        await client.command("EHLO client.example.net");
+        return client;
+      },
+    ],
+  ];
+
+  for (const [where, from] of places)
+    for (const [turn, { name, mail = MAIL, to, reply }] of attempts.entries())
+      test(`${reply === "local" ? "for alice alone" : "refused"}: ${name}${where}`, async () => {
+        await using client = await from(turn);
+        assert.match(await client.command(mail), /^250 /);
+        const answer = await client.command(`RCPT TO:${to}`);
+        assert.match(answer, reply === "local" ? /^250 / : reply);
+        // Whatever the answer was, the client goes on as if it had been 250.
+        const data = await client.command("DATA");
+        if (!answer.startsWith("250")) return assert.match(data, /^5(03|54) 5\.5\.1 /);
+        assert.match(data, /^354 /);
+        client.write(`${content(name).replaceAll("\n", "\r\n")}.\r\n`);
+        assert.match(await client.reply(), /^250 /);
+        local += 1;
+      });
+
+  test("refused: a PROXY header where none is expected, and none where one is", async () => {
+    await using forged = await SmtpDialogue.open(boat.mx);
+    forged.write("PROXY TCP4 10.0.0.1 10.0.0.2 1 25\r\n");
+    assert.match(await forged.reply(), /^220 /);
+    assert.match(await forged.reply(), /^500 5\.5\.2 /);
+    await forged.command("EHLO client.example.net");
+    await forged.command(MAIL);
+    assert.match(await forged.command("RCPT TO:<victim@foreign.example>"), denied);
+    await using bare = await SmtpDialogue.open(2526 + boat.offset);
+    bare.write("EHLO client.example.net\r\n");
+    assert.equal(await bare.reply(), "");
+  });
+
+  test("refused: a proxy's word for a client that may not relay, and a content filter's door for anybody else", async () => {
+    await using filter = await SmtpDialogue.open(10025 + boat.offset);
+    assert.match(await filter.reply(), /^220 /);
+    for (const address of ["10.244.1.1", "127.0.0.1", "IPV6:::1", "[UNAVAILABLE]"]) {
+      assert.match(await filter.command(`XCLIENT ADDR=${address}`), /^220 /);
+      await filter.command("EHLO client.example.net");
+      assert.match(await filter.command(MAIL), /^554 5\.7\.1 /, address);
+    }
+    // From another address than the one that is trusted.
+    await using other = await SmtpDialogue.open(10025 + boat.offset, { host: "::1" });
+    assert.match(await other.reply(), /^220 /);
+    for (const verb of ["XCLIENT ADDR=127.0.0.1", "XFORWARD ADDR=127.0.0.1"])
+      assert.match(await other.command(verb), /^550 5\.7\.0 /);
+    await other.command("EHLO client.example.net");
+    for (const mail of [MAIL, "MAIL FROM:<>", "MAIL FROM:<alice@example.org>"])
+      assert.match(await other.command(mail), /^554 5\.7\.1 /);
+    assert.match(await other.command("RCPT TO:<victim@foreign.example>"), /^503 /);
+  });
 
   for (const { name, steps } of conversations) {
     test(`refused: ${name}`, async () => {

@@ -38,9 +38,11 @@ CREATE TABLE access (pattern varchar(127) NOT NULL, action varchar(255) NOT NULL
 export class Mariadb implements AsyncDisposable {
   readonly directory: string;
   readonly port: number;
+  readonly #bufferPoolMiB: number;
   #process: ChildProcess | undefined;
 
-  private constructor(directory: string, port: number) {
+  private constructor(directory: string, port: number, bufferPoolMiB: number) {
+    this.#bufferPoolMiB = bufferPoolMiB;
     this.directory = directory;
     this.port = port;
   }
@@ -54,6 +56,8 @@ export class Mariadb implements AsyncDisposable {
     rows = "",
     options: {
       readonly port?: number;
+      /** @default 16 */
+      readonly bufferPoolMiB?: number;
       readonly tls?: { readonly certificate: string; readonly privateKey: string };
     } = {},
   ): Promise<Mariadb> {
@@ -63,7 +67,7 @@ export class Mariadb implements AsyncDisposable {
       .find((line) => line.startsWith("mysql:"))
       ?.split(":");
     const [uid, gid] = [Number(user?.[2]), Number(user?.[3])];
-    const mariadb = new Mariadb(directory, options.port ?? (await freePort()));
+    const mariadb = new Mariadb(directory, options.port ?? (await freePort()), options.bufferPoolMiB ?? 16);
     try {
       chownSync(directory, uid, gid);
       chmodSync(directory, 0o755);
@@ -116,7 +120,7 @@ export class Mariadb implements AsyncDisposable {
         `--log-error=${join(this.directory, "log")}`,
         "--bind-address=127.0.0.1",
         "--user=mysql",
-        "--innodb-buffer-pool-size=16M",
+        `--innodb-buffer-pool-size=${this.#bufferPoolMiB}M`,
         "--innodb-log-file-size=4M",
         "--innodb-flush-log-at-trx-commit=0",
         "--skip-name-resolve",

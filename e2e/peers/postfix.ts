@@ -166,6 +166,10 @@ export interface Load {
   readonly sessions: number;
   /** One connection a message instead of kept ones. */
   readonly reconnect: boolean;
+  /** @default rcpt@sink.example */
+  readonly recipient?: string;
+  /** Each message to another: a number in front of `recipient`. */
+  readonly distinct?: boolean;
 }
 
 /** `smtp-source` as load; resolves when every message has its 250. */
@@ -180,8 +184,9 @@ export async function smtpSource(load: Load): Promise<void> {
     "-f",
     "sender@bench.example",
     "-t",
-    "rcpt@sink.example",
+    load.recipient ?? "rcpt@sink.example",
   ];
+  if (load.distinct === true) parameters.push("-N");
   if (!load.reconnect) parameters.push("-d");
   const child = spawn("/usr/sbin/smtp-source", [...parameters, `127.0.0.1:${load.port}`], {
     stdio: ["ignore", "inherit", "inherit"],

@@ -18,10 +18,12 @@ export class SmtpDialogue implements AsyncDisposable {
 
   static async open(
     port: number,
-    options: { readonly host?: string; readonly tls?: boolean } = {},
+    options: { readonly host?: string; readonly tls?: boolean; readonly localAddress?: string } = {},
   ): Promise<SmtpDialogue> {
     const host = options.host ?? "127.0.0.1";
-    const socket = options.tls === true ? connectTls({ port, host, rejectUnauthorized: false }) : connect(port, host);
+    const { localAddress } = options;
+    const address = { port, host, ...(localAddress === undefined ? {} : { localAddress }) };
+    const socket = options.tls === true ? connectTls({ ...address, rejectUnauthorized: false }) : connect(address);
     await once(socket, options.tls === true ? "secureConnect" : "connect");
     // What is written apart travels apart, at once.
     socket.setNoDelay(true);
@@ -78,6 +80,11 @@ export class SmtpDialogue implements AsyncDisposable {
   async startTls(): Promise<TLSSocket> {
     const reply = await this.command("STARTTLS");
     if (!reply.startsWith("220")) throw new Error(`STARTTLS refused: ${reply}`);
+    return this.afterTls();
+  }
+
+  /** The handshake, once the server has agreed to it. */
+  async afterTls(): Promise<TLSSocket> {
     this.#socket.removeAllListeners("data");
     const secure = connectTls({ socket: this.#socket, rejectUnauthorized: false });
     await once(secure, "secureConnect");

@@ -5,10 +5,10 @@
  * restored cluster decides as the lost one did. A match that means nothing is said and left out; the rest of its rule is in force.
  */
 import ipaddr from "ipaddr.js";
-import type { AccessRule as RenderedRule } from "../../server/config/schema.ts";
+import { type AccessRule as RenderedRule, regexpOf } from "../../server/config/access-rules.ts";
 import { byName } from "./claims.ts";
 import { type Context, letIn } from "./context.ts";
-import { tableAddress, tableDomain } from "./keys.ts";
+import { destinationAddress, tableAddress, tableDomain } from "./keys.ts";
 import { type AccessRule, nameKey, objectKey } from "./world.ts";
 
 type RenderedMatch = RenderedRule["match"][number];
@@ -34,7 +34,7 @@ function matchOf(match: AccessRule["spec"]["match"][number], rule: AccessRule): 
   const { scope } = rule.spec;
   if (match.cidr !== undefined) {
     const network = networkKey(match.cidr);
-    if (scope === "Sender" || scope === "Recipient")
+    if (scope !== "Client" && scope !== "Helo")
       return `cidr ${match.cidr} matches network addresses and means nothing with scope ${scope}; use exact or domain`;
     return network === undefined
       ? `${match.cidr} is not a network; write the address of the network and its length, such as 192.0.2.0/24`
@@ -44,8 +44,20 @@ function matchOf(match: AccessRule["spec"]["match"][number], rule: AccessRule): 
     const domain = tableDomain(match.domain);
     return domain === undefined ? `"${match.domain}" is not a domain` : { kind: "domain", value: domain };
   }
+  if (match.regexp !== undefined) {
+    return regexpOf(match.regexp) === undefined
+      ? `"${match.regexp}" is not a regular expression that this server can run; write it in the syntax of RE2, which has no back-references and no look-around`
+      : { kind: "regexp", value: match.regexp };
+  }
+  if (match.dnsName !== undefined) return { kind: "dnsName", value: match.dnsName.toLowerCase() };
   const exact = match.exact ?? "";
+  if (scope === "Etrn") {
+    const value = tableDomain(exact);
+    return value === undefined ? `"${exact}" is not a domain` : { kind: "exact", value };
+  }
   if (scope === "Sender" || scope === "Recipient") {
+    // `user@`: this local part of whatever domain.
+    if (/^[^@]+@$/.test(exact)) return { kind: "exact", value: exact.toLowerCase() };
     const value = exact === "<>" ? exact : exact.includes("@") ? tableAddress(exact) : undefined;
     return value === undefined
       ? `"${exact}" is not an address${scope === "Sender" ? ", nor <> for the null sender" : ""}`
@@ -58,12 +70,34 @@ function matchOf(match: AccessRule["spec"]["match"][number], rule: AccessRule): 
   };
 }
 
-function actionOf({ permit, reject, defer, discard }: AccessRule["spec"]["action"]): RenderedAction {
+/** A sentence where the action cannot be had. */
+function actionOf(action: AccessRule["spec"]["action"]): RenderedAction | string {
   const worded = (text: string | undefined) => (text === undefined ? {} : { text });
+  const reply = (written: NonNullable<typeof action.reject>) => ({
+    ...(written.code === undefined ? {} : { code: written.code }),
+    ...(written.enhancedCode === undefined ? {} : { enhanced: written.enhancedCode }),
+    ...worded(written.text),
+  });
+  const { permit, reject, defer, deferIfPermit, deferIfReject, discard, hold, warn, prepend, checks, filter } = action;
   if (permit !== undefined) return { kind: "Permit" };
-  if (reject !== undefined) return { kind: "Reject", ...worded(reject.text) };
-  if (defer !== undefined) return { kind: "Defer", ...worded(defer.text) };
-  return discard === undefined ? { kind: "Dunno" } : { kind: "Discard" };
+  if (reject !== undefined) return { kind: "Reject", ...reply(reject) };
+  if (defer !== undefined) return { kind: "Defer", ...reply(defer) };
+  if (deferIfPermit !== undefined) return { kind: "DeferIfPermit", ...worded(deferIfPermit.text) };
+  if (deferIfReject !== undefined) return { kind: "DeferIfReject", ...worded(deferIfReject.text) };
+  if (discard !== undefined) return { kind: "Discard", ...worded(discard.text) };
+  if (hold !== undefined) return { kind: "Hold", ...worded(hold.text) };
+  if (warn !== undefined) return { kind: "Warn", ...worded(warn.text) };
+  if (prepend !== undefined) return { kind: "Prepend", field: prepend.field };
+  if (checks !== undefined) return { kind: "Checks", checks };
+  const named = (kind: "Redirect" | "Bcc", written: string): RenderedAction | string => {
+    const address = destinationAddress(written);
+    return address === undefined ? `"${written}" is not an address; correct the action` : { kind, address };
+  };
+  if (action.redirect !== undefined) return named("Redirect", action.redirect.address);
+  if (action.bcc !== undefined) return named("Bcc", action.bcc.address);
+  if (filter !== undefined)
+    return "the action filter needs content filters, which this version does not have yet; choose another action";
+  return { kind: "Dunno" };
 }
 
 export function buildAccessRules(context: Context): RenderedRule[] {
@@ -81,8 +115,15 @@ export function buildAccessRules(context: Context): RenderedRule[] {
         );
       else match.push(found);
     }
+    const action = actionOf(rule.spec.action);
+    if (typeof action === "string") {
+      const reason = rule.spec.action.filter === undefined ? "Invalid" : "Unsupported";
+      findings.refuse(objectKey(rule), reason, `${action}. Until then this rule is not in force.`);
+      return [];
+    }
+    const { scope, table } = rule.spec;
     return match.length === 0
       ? []
-      : [{ name: nameKey(rule), scope: rule.spec.scope, match, action: actionOf(rule.spec.action) }];
+      : [{ name: nameKey(rule), scope, ...(table === undefined ? {} : { table }), match, action }];
   });
 }

@@ -21,7 +21,19 @@ export const saltKeyOf = (server: MailServer): string =>
 
 /** Whether users can log in without a password in their Mailbox. */
 export const hasForeignBackEnds = ({ spec }: MailServer): boolean =>
-  spec.authentication.ldap !== undefined || spec.authentication.dovecot !== undefined;
+  spec.authentication.ldap !== undefined || spec.authentication.dovecot !== undefined || lookUpPasswords(spec);
+
+/** Whether some look-up or table knows passwords. */
+function lookUpPasswords({ lookups, tables }: MailServer["spec"]): boolean {
+  const asks = (questions: readonly { readonly role: string }[]): boolean =>
+    questions.some(({ role }) => role === "Passwords");
+  return (
+    lookups.mysql.some(({ schema, queries = [] }) => schema !== undefined || asks(queries)) ||
+    lookups.ldap.some(({ searches }) => asks(searches)) ||
+    lookups.socketmap.some(({ maps }) => asks(maps)) ||
+    tables.some(({ roles = [] }) => roles.includes("Passwords"))
+  );
+}
 
 export function authenticationOf({ world, findings, secrets }: Context): AuthenticationSettings {
   const { server } = world;

@@ -12,6 +12,8 @@ import {
 } from "../../crds/builders.ts";
 import { buildDesired, type Desired } from "./build.ts";
 import { aCertificate } from "./sample-certificate.ts";
+import { noRestrictions } from "../../server/config/restrictions.ts";
+import { noRewriting } from "../../server/config/rewriting.ts";
 import { saltKeyOf } from "./authentication.ts";
 import { aWorld, NOW_MS, type WorldParts } from "./sample-world.ts";
 import type { MailObject } from "./world.ts";
@@ -784,6 +786,7 @@ suite("build: the server itself", async () => {
         sourceAddresses: ["198.51.100.7", "2001:db8::7"],
       },
       recipientDelimiters: "+-",
+      rewriting: noRewriting,
       postmaster: [],
       strictEnvelopes: true,
       authentication: {
@@ -806,7 +809,18 @@ suite("build: the server itself", async () => {
         failures: { perClient: 1, perUser: 2, windowMs: 3_600_000 },
       },
       accessRules: [],
+      restrictions: noRestrictions,
       lookups: [],
+      policyServices: [],
+      debugPeers: [],
+      verification: {
+        sender: "",
+        positive: { expireMs: 2_678_400_000, refreshMs: 604_800_000 },
+        negative: { expireMs: 259_200_000, refreshMs: 10_800_000 },
+        waitMs: 6000,
+        recipientRejectCode: 450,
+        senderRejectCode: 450,
+      },
     });
   });
 

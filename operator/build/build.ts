@@ -13,6 +13,7 @@ import { buildRelayClientCerts } from "./relay-client-certs.ts";
 import { buildRoutes } from "./routes.ts";
 import { SecretTables } from "./secrets.ts";
 import { buildServerCertificates, serverSection } from "./server-section.ts";
+import { sharedStateOf } from "./shared-state.ts";
 import { buildTlsPolicies } from "./tls-policies.ts";
 import { Findings, type Verdict } from "./verdict.ts";
 import { type MailObject, nameKey, objectKey, type World } from "./world.ts";
@@ -80,6 +81,7 @@ export function buildDesired(world: World): Desired {
         certificates: record(secrets.certificates),
         authorities: record(secrets.authorities),
         serverCertificates: serverCertificates.names,
+        ...sharedStateOf(context),
       },
       slices: world.server.spec.configShards,
     },

@@ -8,7 +8,7 @@ import { isIP } from "node:net";
 import type { Delivery } from "../../server/config/schema.ts";
 import type { Context } from "./context.ts";
 import { secretKey } from "./references.ts";
-import { type MailDomain, type Mailbox, type MailObject, objectKey } from "./world.ts";
+import { type MailDomain, type Mailbox, type MailObject, type MailServer, objectKey } from "./world.ts";
 
 type Spec = NonNullable<MailDomain["spec"]["delivery"]>;
 
@@ -42,7 +42,7 @@ export function sourceAddresses(object: MailObject, written: readonly string[], 
   });
 }
 
-export function deliveryOf(spec: Spec, object: MailDomain | Mailbox, context: Context): Delivery {
+export function deliveryOf(spec: Spec, object: MailDomain | Mailbox | MailServer, context: Context): Delivery {
   if (spec.lmtp !== undefined) {
     const { host, port, socketPath } = spec.lmtp;
     return socketPath === undefined

@@ -6,7 +6,6 @@ import { lookupSourcesSchema } from "../../server/config/lookups.ts";
 import { parseQuery } from "../../server/config/sql-query.ts";
 import { buildDesired } from "./build.ts";
 import { aWorld } from "./sample-world.ts";
-import { notAsked } from "./server-section.ts";
 import { vimbadminQueries } from "./vimbadmin.ts";
 
 function build(spec: Pick<Partial<MailServerSpec>, "lookups" | "tables">) {
@@ -19,20 +18,34 @@ function build(spec: Pick<Partial<MailServerSpec>, "lookups" | "tables">) {
   const verdict = desired.verdicts.get("MailServer/default/mx");
   return {
     sources: desired.config.server.lookups,
+    lookedUpDomains: desired.config.server.lookedUpDomains,
     credentials: desired.config.secrets.credentials,
     whole: JSON.stringify(desired.config.server),
-    // What every MailServer with sources hears, until they are asked.
-    unsupported: verdict?.accepted === false && verdict.message.includes(notAsked),
-    message: verdict?.accepted === false ? verdict.message.replace(notAsked, "").trim() : "",
+    message: verdict?.accepted === false ? verdict.message : "",
   };
 }
 const mysql = { name: "db", hosts: ["db.example.org"], database: "vimbadmin", credentialsSecretName: "db" };
 
 suite("build: lookups", () => {
-  test("sources are refused as long as nothing asks them; without any there is nothing to say", () => {
-    const table = { name: "t", type: "Hash" as const, content: { entries: [{ key: "a", value: "b" }] } };
-    assert.equal(build({ tables: [table] }).unsupported, true);
-    assert.equal(build({}).unsupported, false);
+  test("domains that only look-ups know: of class Relay, as written, or not there where nobody knows domains", () => {
+    const table = (roles: ("Domains" | "Transports")[]) => ({
+      name: "t",
+      type: "Hash" as const,
+      roles,
+      content: { entries: [{ key: "a", value: "b" }] },
+    });
+    assert.deepEqual(build({ tables: [table(["Domains"])] }).lookedUpDomains, { class: "Relay", recipients: "Lookups" });
+    assert.equal(build({ tables: [table([])] }).lookedUpDomains, undefined);
+    const lmtp = { host: "dovecot", port: 24 };
+    const domains = { class: "Mailbox" as const, delivery: { lmtp } };
+    assert.deepEqual(build({ tables: [table(["Domains"])], lookups: { domains } }).lookedUpDomains, {
+      class: "Mailbox",
+      recipients: "Lookups",
+      delivery: { kind: "lmtp", ...lmtp },
+    });
+    const bare = { domains: { class: "Mailbox" as const } };
+    assert.match(build({ tables: [table(["Domains"])], lookups: bare }).message, /needs delivery, or a look-up/);
+    assert.equal(build({ tables: [table(["Domains", "Transports"])], lookups: bare }).message, "");
   });
 
   test("ViMbAdmin's queries are there, those written go before them, defaults are explicit and the password is a secret", () => {

@@ -6,10 +6,12 @@
  */
 import { isIP } from "node:net";
 import { type Parsed, parseTemplate } from "../../server/config/lookup-template.ts";
-import type { Endpoint, LookupRole, LookupSource, TableSource } from "../../server/config/lookups.ts";
+import { type Endpoint, type LookupRole, type LookupSource, rolesOf, type TableSource } from "../../server/config/lookups.ts";
+import type { ServerSection } from "../../server/config/schema.ts";
 import { parseQuery } from "../../server/config/sql-query.ts";
 import { parseTable } from "../../server/config/table-text.ts";
 import type { Context } from "./context.ts";
+import { deliveryOf } from "./deliveries.ts";
 import { durationMs } from "./quantities.ts";
 import { secretKey } from "./references.ts";
 import { vimbadminQueries } from "./vimbadmin.ts";
@@ -349,6 +351,29 @@ function balanced(filter: string): boolean {
     if (character === ")" && --depth < 0) return false;
   }
   return depth === 0;
+}
+
+/** What domains are that only look-ups know; nothing where no look-up knows domains. */
+export function lookedUpDomainsOf(
+  context: Context,
+  sources: readonly LookupSource[],
+): Pick<ServerSection, "lookedUpDomains"> {
+  const { server } = context.world;
+  if (!sources.some((source) => rolesOf(source).includes("domains"))) return {};
+  const { class: domainClass, delivery, recipientsFrom } = server.spec.lookups.domains;
+  if (domainClass === "Mailbox" && delivery === undefined && !sources.some((source) => rolesOf(source).includes("transports")))
+    context.findings.refuse(
+      objectKey(server),
+      "Invalid",
+      "spec.lookups.domains of class Mailbox needs delivery, or a look-up of the role Transports. Until then mail for these domains waits.",
+    );
+  return {
+    lookedUpDomains: {
+      class: domainClass,
+      recipients: recipientsFrom,
+      ...(delivery === undefined ? {} : { delivery: deliveryOf(delivery, server, context) }),
+    },
+  };
 }
 
 export function buildLookups(context: Context): LookupSource[] {

@@ -2,7 +2,7 @@
  * Services, NetworkPolicy and PodDisruptionBudget: who reaches the pods, and how many may be away at once.
  *
  * Stands in build/. The headless Service gives each pod a name of its own, also while it is not ready (the operator must be able to ask it why). The client
- * Service carries every listener. The NetworkPolicy opens the listeners to everybody and the admin port to the operator and Prometheus only.
+ * Service carries every listener but, where it faces the world, those of role Reinject. The NetworkPolicy opens the listeners to everybody and the admin port to the operator and Prometheus only.
  */
 import type { Manifest } from "../kube/types.ts";
 import type { ServiceListener } from "./listeners.ts";
@@ -33,6 +33,13 @@ export function podService(server: MailServer, listeners: readonly ServiceListen
   });
 }
 
+/** What content filters give back comes from inside: that door does not face the world (the headless Service has it). */
+function facingClients(server: MailServer, listeners: readonly ServiceListener[]): readonly ServiceListener[] {
+  const facing = listeners.filter(({ listener }) => listener.role !== "Reinject");
+  // A Service needs a port.
+  return server.spec.service.type === "ClusterIP" || facing.length === 0 ? listeners : facing;
+}
+
 export function clientService(server: MailServer, listeners: readonly ServiceListener[]): Manifest {
   const { type, annotations, externalTrafficPolicy, ipFamilies, ipFamilyPolicy } = server.spec.service;
   return manifest({
@@ -42,7 +49,7 @@ export function clientService(server: MailServer, listeners: readonly ServiceLis
     spec: {
       type,
       selector: selectorOf(server),
-      ports: servicePorts(listeners),
+      ports: servicePorts(facingClients(server, listeners)),
       // The API server refuses the field on a ClusterIP Service.
       externalTrafficPolicy: type === "ClusterIP" ? undefined : externalTrafficPolicy,
       ipFamilies: ipFamilies.length === 0 ? undefined : ipFamilies,

@@ -10,12 +10,19 @@ import { networkKey } from "./access-rules.ts";
 import { authenticationOf } from "./authentication.ts";
 import type { Context } from "./context.ts";
 import { credentialsKey, sourceAddresses } from "./deliveries.ts";
+import { debugPeersOf } from "./debug.ts";
 import { destinationAddress, domainOf, tableDomain } from "./keys.ts";
-import { buildLookups } from "./lookups.ts";
-import { serviceListeners } from "./listeners.ts";
+import { buildLookups, lookedUpDomainsOf } from "./lookups.ts";
+import { limitsOf } from "./limits.ts";
+import { listenersOf } from "./listeners.ts";
 import { MAX_SERVER_NAME } from "./names.ts";
+import { policyServicesOf } from "./policy-services.ts";
+import { verificationOf } from "./verification.ts";
+import { dnsblRulesOf, greylistingOf, postscreenOf } from "./postscreen.ts";
 import { durationMs, sizeBytes } from "./quantities.ts";
 import { secretKey } from "./references.ts";
+import { rewritingOf } from "./rewriting.ts";
+import { buildRestrictions } from "./restrictions.ts";
 import type { Refusal } from "./verdict.ts";
 import { nameKey, objectKey } from "./world.ts";
 import { WARNING_MS } from "./relay-client-certs.ts";
@@ -89,16 +96,6 @@ function usable(
     if (found === undefined) complain(text);
     return found === undefined ? [] : [found];
   });
-}
-
-export const notAsked =
-  "spec.lookups and spec.tables are checked but not asked by this version; remove them, and name domains, mailboxes and aliases as objects. Until then only objects count.";
-
-/** They are built and checked, so that what is wrong is said now; but no question of a session or a delivery reaches them yet. */
-function lookups(context: Context): ServerSection["lookups"] {
-  const sources = buildLookups(context);
-  if (sources.length > 0) context.findings.refuse(objectKey(context.world.server), "Unsupported", notAsked);
-  return sources;
 }
 
 /**
@@ -213,21 +210,12 @@ export function serverSection(
     invalid("spec.postmaster", "is not an address; correct it."),
   );
   const { limits, queue } = spec;
+  const lookups = buildLookups(context);
   return {
     version: CONFIG_VERSION,
     name: nameKey(server),
     hostname: name,
-    listeners: serviceListeners(server).map(({ listener }, place) => {
-      const proxies = spec.listeners[place]?.proxyProtocol?.trustedCIDRs;
-      if (proxies === undefined) return listener;
-      const path = `spec.listeners[${place}].proxyProtocol.trustedCIDRs`;
-      const networks = usable(
-        proxies,
-        networkKey,
-        invalid(path, "is not a network; write its address and length, such as 192.0.2.0/24."),
-      );
-      return { ...listener, proxyProtocol: networks.sort() };
-    }),
+    listeners: listenersOf(context),
     tls: { profile: spec.tls.profile, sessionTimeoutMs: durationMs(spec.tls.sessionTimeout) },
     trustedNetworks: [
       ...new Set(
@@ -238,16 +226,7 @@ export function serverSection(
         ),
       ),
     ].sort(),
-    limits: {
-      messageSizeBytes: sizeBytes(limits.messageSize),
-      headerSizeBytes: sizeBytes(limits.headerSize),
-      recipients: limits.recipients,
-      connections: limits.connections,
-      connectionsPerClient: limits.connectionsPerClient,
-      softErrors: limits.softErrors,
-      hardErrors: limits.hardErrors,
-      idleTimeoutMs: durationMs(limits.idleTimeout),
-    },
+    limits: limitsOf(context),
     queue: {
       minBackoffMs: durationMs(queue.minBackoff),
       maxBackoffMs: durationMs(queue.maxBackoff),
@@ -262,10 +241,19 @@ export function serverSection(
     },
     outbound: outboundOf(context, name),
     recipientDelimiters: spec.addresses.recipientDelimiters,
+    rewriting: rewritingOf(context),
     postmaster: postmaster.length > 0 ? [...new Set(postmaster)] : defaultPostmaster(parts.addresses),
     strictEnvelopes: spec.restrictions.strictEnvelopes,
     authentication: authenticationOf(context),
     accessRules: parts.accessRules,
-    lookups: lookups(context),
+    restrictions: buildRestrictions(context),
+    lookups,
+    ...lookedUpDomainsOf(context, lookups),
+    policyServices: policyServicesOf(context),
+    verification: verificationOf(context),
+    ...postscreenOf(context),
+    ...dnsblRulesOf(context),
+    ...greylistingOf(context),
+    debugPeers: debugPeersOf(context),
   };
 }

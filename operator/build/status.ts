@@ -28,6 +28,8 @@ export interface StatusInput {
   readonly sticky: boolean;
   /** Why the object is not ready although programmed: pods missing, a slice that cannot be written. */
   readonly notReady?: { readonly reason: Reason; readonly message: string; readonly stalled: boolean } | undefined;
+  /** Of a MailServer: whether clients are seen by their own addresses (source-address.ts). */
+  readonly sourceAddress?: Judgement;
   readonly nowMs: number;
 }
 
@@ -89,6 +91,7 @@ export function conditionsOf(input: StatusInput): Condition[] {
     ["Ready", ready],
     ["Reconciling", isReconciling ? yes(ready.reason, ready.message) : no("Idle", "Nothing is on its way.")],
     ["Stalled", isStalled ? yes(ready.reason, ready.message) : no("Idle", "Nothing waits for a person.")],
+    ...(input.sourceAddress === undefined ? [] : ([["SourceIPPreserved", input.sourceAddress]] as const)),
   ];
   const now = `${new Date(input.nowMs).toISOString().slice(0, 19)}Z`;
   const ours = new Set<string>(judgements.map(([type]) => type));
@@ -98,7 +101,7 @@ export function conditionsOf(input: StatusInput): Condition[] {
       const lastTransitionTime = before?.status === judgement.status ? before.lastTransitionTime : now;
       return { type, ...judgement, lastTransitionTime, observedGeneration: generation };
     }),
-    // Conditions of other writers (SourceIPPreserved, DNSReady) are theirs.
+    // Conditions of other writers (DNSReady) are theirs.
     ...previous.filter(({ type }) => !ours.has(type)),
   ];
 }

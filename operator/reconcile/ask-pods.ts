@@ -14,6 +14,7 @@ const MAX_BYTES = 256 * 1024;
 export interface Pod extends KubeObject {
   readonly status?: {
     readonly podIP?: string;
+    readonly hostIP?: string;
     readonly phase?: string;
     readonly conditions?: readonly { readonly type: string; readonly status: string }[];
   };

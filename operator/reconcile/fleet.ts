@@ -10,6 +10,7 @@ import type { MailServer } from "../../crds/kinds.ts";
 import { buildDesired, type Desired, objectsOf } from "../build/build.ts";
 import { oversizedFiles } from "../build/config-objects.ts";
 import { buildObjects } from "../build/objects.ts";
+import { sourceAddressOf } from "../build/source-address.ts";
 import { conditionsOf, type PodReport } from "../build/status.ts";
 import { warmPasswords } from "../build/warm-passwords.ts";
 import { nameKey, objectKey, type World } from "../build/world.ts";
@@ -217,7 +218,8 @@ export class FleetReconciler {
     const wantedPods = server.spec.replicas;
     const settled =
       answers.length === wantedPods && answers.every((answer) => answer.hash === carried.hash && answer.ready);
-    await this.#writeStatus(key, carried, answers);
+    const addresses = pods.flatMap(({ status }) => [status?.hostIP, status?.podIP]).filter((ip) => ip !== undefined);
+    await this.#writeStatus(key, carried, answers, addresses);
     if (settled) {
       this.#behindSince.delete(key);
       return RESTING_MS;
@@ -228,7 +230,13 @@ export class FleetReconciler {
     return followPauses.find(([sinceMs]) => nowMs - since < sinceMs)?.[1] ?? RESTING_MS;
   }
 
-  async #writeStatus(key: string, carried: Carried, answers: readonly PodAnswer[]): Promise<void> {
+  /** `addresses`: of the pods and their nodes. */
+  async #writeStatus(
+    key: string,
+    carried: Carried,
+    answers: readonly PodAnswer[],
+    addresses: readonly string[],
+  ): Promise<void> {
     const { server } = carried.world;
     const reports: PodReport[] = answers.map(({ name, hash, problem, rejected }) => ({
       name,
@@ -255,7 +263,9 @@ export class FleetReconciler {
         pods: reports,
         sticky: !isServer,
         nowMs: this.#now(),
-        ...(isServer ? this.#serverNotReady(carried, answers) : {}),
+        ...(isServer
+          ? { ...this.#serverNotReady(carried, answers), sourceAddress: sourceAddressOf(server, addresses) }
+          : {}),
       });
       const status = {
         ...(isServer ? this.#serverStatus(key, carried, server, answers, observed) : {}),

@@ -2,28 +2,35 @@
  * What if: where mail for an address would go, with nothing sent.
  *
  * Asks the same functions as RCPT and the scheduler do (standing, expansion, transport, next hops, TLS requirement, the checks of the stages mail and
- * rcpt), with the configuration at hand, so that the answer is what would happen now. DNS is asked, no mail server is spoken to. Bounded like
+ * rcpt), with the configuration at hand, so that the answer is what would happen now. Look-ups and DNS are asked, no mail server is spoken to. Bounded like
  * expansion itself; next hops are looked up for the first destinations only. Postfix's `sendmail -bv`, without the mail.
  */
 import type { LiveConfig } from "../config/schema.ts";
 import { endpointText } from "../deliver/connect.ts";
 import { nextHops } from "../deliver/next-hops.ts";
 import { requirementFor } from "../deliver/tls-requirement.ts";
-import { createResolver, type Resolver } from "../dns/resolver.ts";
+import { createLookups, type Lookups } from "../lookup/lookups.ts";
+import { createLog } from "../observe/log.ts";
+import { createResolver, type Dns, type DnsResult, type Resolver } from "../dns/resolver.ts";
 import { decide } from "../policy/chain.ts";
 import { ClientFacts } from "../policy/facts.ts";
 import { stages } from "../policy/stages.ts";
 import { replyLine } from "../reply.ts";
 import { expand, recipientKey, replacedBy, widestExpansion } from "../route/expansion.ts";
+import { routeReplies } from "../route/replies.ts";
+import { leavesAs, type RewritingShown, rewritingShown } from "../rewrite/shown.ts";
+import { standingOfRewritten } from "../rewrite/standing.ts";
 import { findAddress } from "../route/lookup.ts";
+import { type Ask, Asking } from "../route/asking.ts";
 import { standingOf } from "../route/standing.ts";
 import { transportFor } from "../route/transport.ts";
-import type { Transport } from "../route/resolve.ts";
+import type { Routing } from "../route/asked.ts";
+import type { RecipientStanding, Transport } from "../route/resolve.ts";
 
 export interface Branch {
   readonly address: string;
-  /** Which kind of entry speaks for it. */
-  readonly is: "mailbox" | "alias" | "catch-all" | "postmaster" | "relay" | "remote" | "nobody";
+  /** Which kind of entry speaks for it, of objects or look-ups; unanswered: a look-up must know, and cannot be asked now. */
+  readonly is: "mailbox" | "alias" | "catch-all" | "postmaster" | "relay" | "remote" | "nobody" | "unanswered";
   /** What stands in its place; absent where it is final. `again`: shown elsewhere in the tree, or itself. */
   readonly into?: readonly Branch[];
   readonly again?: true;
@@ -31,6 +38,9 @@ export interface Branch {
 
 export interface Destination {
   readonly address: string;
+  /** What the next hop is told instead of the address, and instead of the sender. */
+  readonly leavesAs?: string;
+  readonly senderLeavesAs?: string;
   /** What delivery would say at once: unknown, suspended, not configured. */
   readonly refused?: string;
   readonly transport?: string;
@@ -55,6 +65,8 @@ export interface Verification {
   readonly standing: string;
   /** For a client that is in no trusted network and has not authenticated. */
   readonly stranger: { readonly accepted: boolean; readonly reply: string; readonly check?: string };
+  /** What canonical maps, masquerading and completion change; absent: nothing. */
+  readonly rewriting?: RewritingShown;
   readonly tree: Branch;
   readonly destinations: readonly Destination[];
   /** Every destination takes it, as far as can be said without speaking to it. */
@@ -66,39 +78,63 @@ const STRANGER = "192.0.2.1";
 /** Destinations whose next hops are looked up. */
 const MOST_LOOKUPS = 20;
 
-/** With a resolver of its own, so that what it says is not a kept answer. */
-export const verifyLive = (
+/** What look-ups have to tell stands in the answer. */
+const log = createLog("verify", "silent");
+
+/** With a resolver and look-ups of its own, so that what they say is not a kept answer. */
+export async function verifyLive(
   config: LiveConfig,
   question: { readonly address: string; readonly sender: string },
-): Promise<Verification> =>
-  verifyAddress(config, createResolver({ servers: () => config.server.outbound.resolvers }), question);
+): Promise<Verification> {
+  const lookups = createLookups(config, log);
+  try {
+    const resolver = createResolver({ servers: () => config.server.outbound.resolvers });
+    return await verifyAddress(config, resolver, question, { lookups, ask: new Asking(() => lookups, log).ask });
+  } finally {
+    await lookups.close();
+  }
+}
+
+interface Known {
+  readonly lookups: Lookups;
+  readonly ask: Ask;
+}
 
 export async function verifyAddress(
   config: LiveConfig,
   resolver: Resolver,
-  { address, sender }: { readonly address: string; readonly sender: string },
+  { address, sender: writtenSender }: { readonly address: string; readonly sender: string },
+  known: Known,
 ): Promise<Verification> {
-  const standing = standingOf(config, address);
-  const expansion = expand(config, address);
+  const rewriting = rewritingShown(config, { address, sender: writtenSender });
+  const [recipient, sender] = [rewriting.recipient ?? address, rewriting.sender ?? writtenSender];
+  const { standing, expansion, tree } = await known.ask(config, (routing) => ({
+    standing: standingOfRewritten(config, address, (each) => standingOf(routing, each)),
+    expansion: expand(routing, recipient),
+    tree: treeOf(routing, recipient),
+  }));
   const destinations: Destination[] = [];
-  if (expansion.kind === "fail") destinations.push({ address, refused: replyLine(expansion.reply) });
+  if (rewriting.trouble !== undefined)
+    destinations.push({ address, refused: `${replyLine(routeReplies.rewriting)}: ${rewriting.trouble}` });
+  else if (expansion.kind === "fail") destinations.push({ address, refused: replyLine(expansion.reply) });
   else {
     const looked = new Map<string, Promise<Pick<Destination, "nextHops" | "noNextHop">>>();
-    const described = expansion.addresses.map((final) => describe(config, resolver, final, sender, looked));
+    const described = expansion.addresses.map((final) => describe(config, known.ask, resolver, final, sender, looked));
     destinations.push(...(await Promise.all(described)));
   }
   return {
     address,
-    sender,
+    sender: writtenSender,
     hash: config.hash,
+    ...(Object.keys(rewriting).length === 0 ? {} : { rewriting }),
     standing:
       standing.kind === "local"
-        ? `local (${standing.domainClass} domain)`
+        ? `local (${standing.domainClass} domain)${standing.unverified === true ? ", if the server behind it says so" : ""}`
         : standing.kind === "remote"
           ? "remote (relaying)"
           : `refused: ${replyLine(standing.reply)}`,
-    stranger: await askAsStranger(config, address, sender),
-    tree: treeOf(config, address),
+    stranger: await askAsStranger(config, known, { address, sender: writtenSender, standing }),
+    tree,
     destinations,
     deliverable: destinations.every(
       ({ refused, noNextHop, tls }) => refused === undefined && noNextHop === undefined && tls?.trouble === undefined,
@@ -106,13 +142,38 @@ export async function verifyAddress(
   };
 }
 
-async function askAsStranger(config: LiveConfig, address: string, sender: string): Promise<Verification["stranger"]> {
+const found = <T>(answer: T): Promise<DnsResult<T>> =>
+  Promise.resolve({ kind: "found", answers: [answer], authenticated: false, ttlSeconds: 60 });
+
+/** The stranger is an honest one: whatever it names exists, and no block list knows it. */
+const wellKnown: Dns = {
+  mx: () => found({ preference: 0, exchange: "mail.example" }),
+  addresses: () => found(STRANGER),
+  hostAddresses: () => found(STRANGER),
+  a: () => Promise.resolve({ kind: "nxdomain" }),
+  txt: () => Promise.resolve({ kind: "nxdomain" }),
+  pointer: () => found("client.example"),
+};
+
+async function askAsStranger(
+  config: LiveConfig,
+  { lookups, ask }: Known,
+  {
+    address,
+    sender,
+    standing,
+  }: { readonly address: string; readonly sender: string; readonly standing: RecipientStanding },
+): Promise<Verification["stranger"]> {
   const listener = config.server.listeners.find(({ role }) => role === "MX") ?? config.server.listeners[0];
   if (listener === undefined) return { accepted: false, reply: "no listener is configured" };
   const client = new ClientFacts({
     config: () => config,
     listener: () => listener,
-    reverse: () => Promise.resolve(undefined),
+    reverse: () => Promise.resolve({ kind: "named", name: "client.example" }),
+    dns: wellKnown,
+    standingOf: (each) =>
+      ask(config, (routing) => standingOfRewritten(config, each, (other) => standingOf(routing, other))),
+    lookups: () => lookups,
     address: STRANGER,
   });
   client.helo = { name: "client.example", extended: true };
@@ -134,7 +195,7 @@ async function askAsStranger(config: LiveConfig, address: string, sender: string
       recipients: 0,
       repeated: false,
       smtpUtf8: true,
-      standing: () => standingOf(config, address),
+      standing: () => standing,
     });
   })();
   const check = decision.check === undefined ? {} : { check: decision.check };
@@ -143,7 +204,7 @@ async function askAsStranger(config: LiveConfig, address: string, sender: string
   return { accepted: false, reply: replyLine(decision.reply), ...check };
 }
 
-function treeOf(config: LiveConfig, root: string): Branch {
+function treeOf(config: Routing, root: string): Branch {
   const seen = new Set<string>();
   const branch = (address: string, parent: string | undefined): Branch => {
     const key = recipientKey(address);
@@ -157,12 +218,13 @@ function treeOf(config: LiveConfig, root: string): Branch {
   return branch(root, undefined);
 }
 
-function kindOf(config: LiveConfig, address: string): Branch["is"] {
+function kindOf(config: Routing, address: string): Branch["is"] {
   const found = findAddress(config, address);
   switch (found.kind) {
     case "remote":
     case "catch-all":
     case "postmaster":
+    case "unanswered":
       return found.kind;
     case "any":
       return "relay";
@@ -176,12 +238,13 @@ function kindOf(config: LiveConfig, address: string): Branch["is"] {
 
 async function describe(
   config: LiveConfig,
+  ask: Ask,
   resolver: Resolver,
   address: string,
   sender: string,
   looked: Map<string, Promise<Pick<Destination, "nextHops" | "noNextHop">>>,
 ): Promise<Destination> {
-  const resolution = transportFor(config, address, sender);
+  const resolution = await ask(config, (routing) => transportFor(routing, address, sender));
   if (resolution.kind === "fail") return { address, refused: replyLine(resolution.reply) };
   const { transport } = resolution;
   const { delivery, destination } = transport;
@@ -199,7 +262,17 @@ async function describe(
     hops = lookUp(config, resolver, transport);
     looked.set(destination, hops);
   }
-  return { address, transport: delivery.kind, destination, tls, ...(await hops) };
+  const isSmtp = delivery.kind === "smtp" || delivery.kind === "mx";
+  const [to, from] = isSmtp ? [leavesAs(config, address), leavesAs(config, sender)] : [];
+  return {
+    address,
+    ...(to === undefined ? {} : { leavesAs: to }),
+    ...(from === undefined ? {} : { senderLeavesAs: from }),
+    transport: delivery.kind,
+    destination,
+    tls,
+    ...(await hops),
+  };
 }
 
 async function lookUp(

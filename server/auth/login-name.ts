@@ -5,7 +5,7 @@
  * but those an Alias gives them.
  */
 import { addressKey } from "../config/address.ts";
-import type { LookupSource } from "../config/lookups.ts";
+import { rolesOf } from "../config/lookups.ts";
 import type { LiveConfig } from "../config/schema.ts";
 import { isUsername } from "./sasl.ts";
 
@@ -23,23 +23,7 @@ export function loginUser(config: LiveConfig, name: string): string | undefined 
 /** Whether some back end may know users that are no Mailbox objects. */
 function hasForeignUsers({ server }: LiveConfig): boolean {
   const { ldap, dovecot } = server.authentication;
-  return ldap !== undefined || dovecot !== undefined || server.lookups.some((source) => answersPasswords(source));
-}
-
-function answersPasswords(source: LookupSource): boolean {
-  switch (source.kind) {
-    case "mysql":
-      return source.queries.passwords !== undefined;
-    case "ldap":
-      return source.searches.passwords !== undefined;
-    case "socketmap":
-      return source.maps.passwords !== undefined;
-    case "table":
-    case "unusable":
-      return source.roles.includes("passwords");
-    default:
-      return source satisfies never;
-  }
+  return ldap !== undefined || dovecot !== undefined || server.lookups.some((source) => rolesOf(source).includes("passwords"));
 }
 
 /** A Mailbox object has the last word on its user, whichever back end knows the password. Users without one need a foreign back end. */

@@ -15,6 +15,12 @@ export function stateOf({ corrupt, recipients }: QueuedMessage): string {
   );
 }
 
+function forwardedText(forwarded: QueuedMessage["origin"]["forwarded"]): string | undefined {
+  if (forwarded === undefined) return undefined;
+  const { clientName = "unknown", clientAddress = "unknown", queueId } = forwarded;
+  return `${clientName} [${clientAddress}]${queueId === undefined ? "" : `, there ${queueId}`}`;
+}
+
 const clientText = ({ clientName, clientAddress }: QueuedMessage["origin"]): string =>
   `${clientName === "" ? "unknown" : clientName} [${clientAddress}]`;
 const senderText = (sender: string): string => (sender === "" ? "<>" : sender);
@@ -72,6 +78,7 @@ export function messageText(message: QueuedMessage, nowMs: number, where: string
         : `${clientText(origin)}, HELO ${origin.helo}, ${origin.protocol}, listener ${origin.listener}`,
     ],
     ["authenticated", origin.authenticatedAs],
+    ["came from first", forwardedText(origin.forwarded)],
     ["envelope id", envelope.envelopeId],
     ["return", envelope.return],
     ["body", `${envelope.body}${envelope.smtpUtf8 ? " SMTPUTF8" : ""}${envelope.requireTls ? " REQUIRETLS" : ""}`],
@@ -201,6 +208,8 @@ function destinationLines(destination: Destination): string[] {
   if (refused !== undefined) return [`  ${address}  ${transport ?? ""} refused: ${refused}`];
   return [
     `  ${address}  by ${transport ?? "?"}, destination ${destination.destination ?? "?"}`,
+    ...(destination.leavesAs === undefined ? [] : [`    leaves as ${destination.leavesAs}`]),
+    ...(destination.senderLeavesAs === undefined ? [] : [`    its sender as ${destination.senderLeavesAs}`]),
     ...(tls === undefined
       ? []
       : [
@@ -211,6 +220,23 @@ function destinationLines(destination: Destination): string[] {
         `    next hop ${preference === undefined ? "" : `${preference} `}${host} ${endpoint}`,
     ),
     ...(noNextHop === undefined ? [] : [`    no next hop: ${noNextHop}`]),
+  ];
+}
+
+function rewritingLines(rewriting: Verification["rewriting"]): string[] {
+  if (rewriting === undefined) return [];
+  const { recipient, sender, headerRecipient, headerSender, trouble } = rewriting;
+  const rows = [
+    ["the recipient", recipient],
+    ["the sender", sender],
+    ["the recipient in headers of our clients", headerRecipient],
+    ["the sender in headers of our clients", headerSender],
+    ["trouble", trouble],
+  ] as const;
+  return [
+    "rewriting:",
+    ...rows.flatMap(([name, becomes]) => (becomes === undefined ? [] : [`  ${name}: ${becomes}`])),
+    "",
   ];
 }
 
@@ -225,6 +251,7 @@ export function verificationText(verification: Verification): string {
       ["configuration", verification.hash.slice(0, 12)],
     ]),
     "",
+    ...rewritingLines(verification.rewriting),
     "expansion:",
     ...branchLines(verification.tree, "  "),
     "",

@@ -4,7 +4,11 @@
  * Domains are compared as lower-case A-labels (RFC 5891 §4.4), local parts case-insensitively as every Postfix table does
  * (RFC 5321 §2.4 would allow case to matter; no reference setup wants it). Nothing here does I/O; what is not an address is `undefined`.
  */
+import { isIPv4 } from "node:net";
 import { domainToASCII } from "node:url";
+
+const asciiDomain = /^[a-z0-9_-]+(?:\.[a-z0-9_-]+)*$/;
+const internationalDomain = /^[A-Za-z0-9_.\u0080-\u{10ffff}-]+$/u;
 
 /** An address split at its last `@`, both parts as written. */
 export interface SplitAddress {
@@ -25,9 +29,13 @@ export function domainKey(domain: string): string | undefined {
   const bare = domain.endsWith(".") ? domain.slice(0, -1) : domain;
   if (bare === "" || bare.length > 255) return undefined;
   // The common case first: domainToASCII costs a URL parse.
-  if (/^[a-z0-9_-]+(?:\.[a-z0-9_-]+)*$/.test(bare)) return bare;
+  if (asciiDomain.test(bare)) return bare;
+  const lower = bare.toLowerCase();
+  if (asciiDomain.test(lower)) return lower;
+  // A URL's host ends at a slash and may be an IPv4 address in disguise (０x7f.1); a domain does neither.
+  if (!internationalDomain.test(bare)) return undefined;
   const ascii = domainToASCII(bare);
-  return ascii === "" || !/^[a-z0-9_-]+(?:\.[a-z0-9_-]+)*$/.test(ascii) ? undefined : ascii;
+  return asciiDomain.test(ascii) && !isIPv4(ascii) ? ascii : undefined;
 }
 
 /** Unquoted, lower-case local part: `"a.b"` and `A.B` are the same mailbox. */

@@ -68,6 +68,8 @@ export function renderFiles(config: RenderedConfig): Map<string, string> {
   cut(config.tables, ["domains", "addresses", "routes", "senderRoutes", "tlsPolicies", "relayClientCerts"], tables);
   cut(config.secrets, ["passwords", "scramVerifiers", "credentials", "certificates", "authorities"], secrets);
   secrets[0]?.serverCertificates.push(...config.secrets.serverCertificates);
+  if (secrets[0] !== undefined && config.secrets.sharedState !== undefined)
+    secrets[0].sharedState = config.secrets.sharedState;
 
   const files = new Map<string, string>([["server.json", canonicalJson(serverSectionSchema.parse(config.server))]]);
   for (const [index, slice] of tables.entries())

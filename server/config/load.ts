@@ -125,6 +125,7 @@ function assemble(hash: string, texts: ReadonlyMap<string, string>): LiveConfig 
     .map(([name, text]) => parse(name, text, secretSliceSchema));
   const merged = <V>(slices: readonly Record<string, V>[]): Map<string, V> =>
     new Map(slices.flatMap((slice) => Object.entries(slice)));
+  const sharedState = secrets.find((slice) => slice.sharedState !== undefined)?.sharedState;
   return {
     hash,
     loadedAtMs: Date.now(),
@@ -141,5 +142,6 @@ function assemble(hash: string, texts: ReadonlyMap<string, string>): LiveConfig 
     certificates: merged(secrets.map((slice) => slice.certificates)),
     authorities: merged(secrets.map((slice) => slice.authorities)),
     serverCertificates: secrets.flatMap((slice) => slice.serverCertificates),
+    ...(sharedState === undefined ? {} : { sharedState }),
   };
 }

@@ -146,3 +146,20 @@ export type UnusableSource = Extract<LookupSource, { kind: "unusable" }>;
 export type TableSource = Extract<LookupSource, { kind: "table" }>;
 export type MysqlQuery = z.infer<typeof mysqlQuerySchema>;
 export type LdapSearch = z.infer<typeof ldapSearchSchema>;
+
+/** What a source is asked. */
+export function rolesOf(source: LookupSource): readonly LookupRole[] {
+  switch (source.kind) {
+    case "mysql":
+      return Object.keys(source.queries) as LookupRole[];
+    case "ldap":
+      return Object.keys(source.searches) as LookupRole[];
+    case "socketmap":
+      return Object.keys(source.maps) as LookupRole[];
+    case "table":
+    case "unusable":
+      return source.roles;
+    default:
+      return source satisfies never;
+  }
+}

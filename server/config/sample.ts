@@ -1,5 +1,7 @@
 /** A small valid rendered configuration for tests, with overrides; what the operator would write for one domain and one mailbox. */
 import { emptySecrets } from "./files.ts";
+import { noRestrictions } from "./restrictions.ts";
+import { noRewriting } from "./rewriting.ts";
 import { CONFIG_VERSION, type RenderedConfig, type ServerSection } from "./schema.ts";
 
 export function aRenderedConfig(server: Partial<ServerSection> = {}): RenderedConfig {
@@ -35,11 +37,19 @@ export function aRenderedConfig(server: Partial<ServerSection> = {}): RenderedCo
         messageSizeBytes: 52_428_800,
         headerSizeBytes: 102_400,
         recipients: 1000,
+        recipientOvershoot: 1000,
         connections: 1000,
         connectionsPerClient: 50,
+        rates: {},
+        clientPrefix: { ipv4: 32, ipv6: 64 },
+        exemptNetworks: [],
+        messagesPerConnection: 0,
         softErrors: 10,
         hardErrors: 20,
+        junkCommands: 100,
         idleTimeoutMs: 300_000,
+        heloTimeoutMs: 300_000,
+        minDataRate: 500,
       },
       queue: {
         minBackoffMs: 300_000,
@@ -67,6 +77,7 @@ export function aRenderedConfig(server: Partial<ServerSection> = {}): RenderedCo
         sourceAddresses: [],
       },
       recipientDelimiters: "+",
+      rewriting: noRewriting,
       postmaster: ["alice@example.org"],
       strictEnvelopes: false,
       authentication: {
@@ -76,7 +87,18 @@ export function aRenderedConfig(server: Partial<ServerSection> = {}): RenderedCo
         failures: { perClient: 0, perUser: 0, windowMs: 600_000 },
       },
       accessRules: [],
+      restrictions: noRestrictions,
       lookups: [],
+      policyServices: [],
+      verification: {
+        sender: "",
+        positive: { expireMs: 2_678_400_000, refreshMs: 604_800_000 },
+        negative: { expireMs: 259_200_000, refreshMs: 10_800_000 },
+        waitMs: 6000,
+        recipientRejectCode: 450,
+        senderRejectCode: 450,
+      },
+      debugPeers: [],
       ...server,
     },
     tables: {

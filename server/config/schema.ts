@@ -7,7 +7,14 @@
  * Parsing failure is a value of `load.ts`, never an exception that stops a running server.
  */
 import { z } from "zod";
+import { accessRuleSchema } from "./access-rules.ts";
+import { limitsSchema, type SharedStateEndpoint, sharedStateEndpointSchema } from "./limits.ts";
 import { lookupSourcesSchema } from "./lookups.ts";
+import { policyServicesSchema } from "./policy-services.ts";
+import { verificationSchema } from "./verification.ts";
+import { dnsblRulesSchema, greylistingSchema, postscreenSchema } from "./postscreen.ts";
+import { restrictionsSchema } from "./restrictions.ts";
+import { rewritingSchema } from "./rewriting.ts";
 
 /** Bump only for a change that an older server would misread; a server refuses a version it does not know. */
 export const CONFIG_VERSION = 1;
@@ -40,19 +47,22 @@ export const listenerSchema = z.strictObject({
   }),
   /** CIDR blocks whose connections begin with a PROXY header; nobody else's is read. */
   proxyProtocol: z.array(z.string().max(64)).optional(),
+  /** What to bind within the addresses the server was started with; absent: all of those. */
+  addresses: z.array(z.string().max(45)).optional(),
+  /** CIDR blocks whose clients may use XCLIENT and XFORWARD; absent: nobody. */
+  trustedProxies: z.array(z.string().max(64)).optional(),
+  /** ETRN for domains of class Relay; absent: no. */
+  etrn: z.boolean().optional(),
   /** Name the authenticated user in the Received field; absent: no. */
   authenticatedHeader: z.boolean().optional(),
-});
-
-export const limitsSchema = z.strictObject({
-  messageSizeBytes: bytes,
-  headerSizeBytes: bytes,
-  recipients: z.int().min(100), // RFC 5321 §4.5.3.1.8
-  connections: z.int().min(1),
-  connectionsPerClient: z.int().min(0), // 0: no limit
-  softErrors: z.int().min(0),
-  hardErrors: z.int().min(1),
-  idleTimeoutMs: milliseconds,
+  /** What is taken from the headers of our users; absent: nothing. */
+  cleanHeaders: z
+    .strictObject({
+      hideClientAddress: z.boolean(),
+      /** Names of fields, lower case. */
+      removeFields: z.array(z.string().min(1).max(76)).max(32),
+    })
+    .optional(),
 });
 
 export const queueSchema = z.strictObject({
@@ -125,8 +135,11 @@ export const deliverySchema = z.discriminatedUnion("kind", [
 /** Key: the domain (`domainKey`). */
 export const domainEntrySchema = z.strictObject({
   class: z.enum(["Mailbox", "Alias", "Relay"]),
-  /** Objects: only addresses of the tables exist. Any: every local part is accepted (Relay). */
-  recipients: z.enum(["Objects", "Any"]),
+  /**
+   * Objects: only addresses of the tables exist. Lookups: and those that look-ups know. Verify: and those of which the server behind says so. Any: every local part
+   * is accepted (Relay).
+   */
+  recipients: z.enum(["Objects", "Lookups", "Verify", "Any"]),
   delivery: deliverySchema.optional(),
   /** Destinations of everything that no other entry names. */
   catchAll: z.array(address),
@@ -192,26 +205,6 @@ export const relayClientCertEntrySchema = z.strictObject({
   expires: z.string().optional(),
   /** The mailbox that AUTH EXTERNAL with this certificate logs in as. */
   authenticatesAs: address.optional(),
-});
-
-export const accessRuleSchema = z.strictObject({
-  name: z.string(),
-  scope: z.enum(["Client", "Helo", "Sender", "Recipient"]),
-  match: z.array(
-    z.discriminatedUnion("kind", [
-      z.strictObject({ kind: z.literal("exact"), value: z.string().max(512) }),
-      /** The domain itself and its children. */
-      z.strictObject({ kind: z.literal("domain"), value: domain }),
-      z.strictObject({ kind: z.literal("cidr"), value: z.string().max(64) }),
-    ]),
-  ),
-  action: z.discriminatedUnion("kind", [
-    z.strictObject({ kind: z.literal("Permit") }),
-    z.strictObject({ kind: z.literal("Reject"), text: z.string().max(512).optional() }),
-    z.strictObject({ kind: z.literal("Defer"), text: z.string().max(512).optional() }),
-    z.strictObject({ kind: z.literal("Discard") }),
-    z.strictObject({ kind: z.literal("Dunno") }),
-  ]),
 });
 
 export const mechanism = z.enum([
@@ -284,14 +277,31 @@ export const serverSectionSchema = z.strictObject({
   queue: queueSchema,
   outbound: outboundSchema,
   recipientDelimiters: z.string().max(8),
+  rewriting: rewritingSchema,
   /** Where `<postmaster>` without a domain and double bounces go; empty: `postmaster@hostname`, kept in the queue's own bounce log. */
   postmaster: z.array(address),
   strictEnvelopes: z.boolean(),
   authentication: authenticationSchema,
   /** Sorted: first match of a scope wins. */
   accessRules: z.array(accessRuleSchema),
+  restrictions: restrictionsSchema,
   /** In the order in which they are asked. */
   lookups: lookupSourcesSchema,
+  /** What domains are that only look-ups know; absent: Relay, with recipients from look-ups. */
+  lookedUpDomains: z
+    .strictObject({
+      class: z.enum(["Mailbox", "Alias", "Relay"]),
+      recipients: z.enum(["Lookups", "Verify", "Any"]),
+      delivery: deliverySchema.optional(),
+    })
+    .optional(),
+  policyServices: policyServicesSchema,
+  verification: verificationSchema,
+  postscreen: postscreenSchema.optional(),
+  dnsbl: dnsblRulesSchema.optional(),
+  greylisting: greylistingSchema.optional(),
+  /** CIDR blocks, names and `.domain`s of clients whose dialogue is logged. */
+  debugPeers: z.array(z.string().max(253)),
 });
 
 const table = <V extends z.ZodType>(value: V) => z.record(z.string(), value);
@@ -321,6 +331,8 @@ export const secretSliceSchema = z.strictObject({
   authorities: table(z.string().max(1048576)),
   /** Keys into `certificates`, in the order to offer them: the server's own identity. In slice 00 only. */
   serverCertificates: z.array(z.string()),
+  /** In slice 00 only; absent: each pod counts for itself. */
+  sharedState: sharedStateEndpointSchema.optional(),
 });
 
 /** `manifest.json`: written last; a set is complete when every file named here has this SHA-256. */
@@ -332,7 +344,7 @@ export const manifestSchema = z.strictObject({
 });
 
 export type Listener = z.infer<typeof listenerSchema>;
-export type Limits = z.infer<typeof limitsSchema>;
+export type { Limits } from "./limits.ts";
 export type QueueSettings = z.infer<typeof queueSchema>;
 export type Outbound = z.infer<typeof outboundSchema>;
 export type Delivery = z.infer<typeof deliverySchema>;
@@ -342,7 +354,7 @@ export type RouteEntry = z.infer<typeof routeEntrySchema>;
 export type TlsLevel = z.infer<typeof tlsLevel>;
 export type TlsPolicyEntry = z.infer<typeof tlsPolicyEntrySchema>;
 export type RelayClientCertEntry = z.infer<typeof relayClientCertEntrySchema>;
-export type AccessRule = z.infer<typeof accessRuleSchema>;
+export type { AccessRule } from "./access-rules.ts";
 export type Mechanism = z.infer<typeof mechanism>;
 export type AuthenticationSettings = z.infer<typeof authenticationSchema>;
 export type ServerSection = z.infer<typeof serverSectionSchema>;
@@ -376,4 +388,5 @@ export interface LiveConfig {
   readonly certificates: ReadonlyMap<string, { readonly certificate: string; readonly privateKey: string }>;
   readonly authorities: ReadonlyMap<string, string>;
   readonly serverCertificates: readonly string[];
+  readonly sharedState?: SharedStateEndpoint;
 }

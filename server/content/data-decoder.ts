@@ -40,7 +40,14 @@ export class DataDecoder implements Decoder {
    */
   feed(chunk: Buffer, pieces: Buffer[]): number {
     if (chunk.length === 0) return -1;
-    if (this.#fault === undefined && chunk.includes(0)) this.#fault = "nul-byte";
+    const nul = this.#fault === undefined ? chunk.indexOf(0) : -1;
+    const end = this.#take(chunk, pieces);
+    // What stands behind the end is no longer the message's.
+    if (nul >= 0 && (end < 0 || nul < end)) this.#fault = "nul-byte";
+    return end;
+  }
+
+  #take(chunk: Buffer, pieces: Buffer[]): number {
     let at = 0;
     let start = 0;
     let lineStart = this.#place === "line-start";

@@ -58,33 +58,51 @@ export interface HeaderSummary {
 const fieldName = /^([!-9;-~]{1,256})[ \t]*:/;
 const MAX_MESSAGE_ID = 255;
 
+export interface HeaderField {
+  /** Lower case. */
+  readonly name: string;
+  readonly start: number;
+  /** Behind the colon. */
+  readonly valueStart: number;
+  /** Behind the last line end. */
+  readonly end: number;
+}
+
+/** The fields of a header, with their folds; whatever is no field ends it. One character is one octet. */
+export function* fieldsOf(text: string): Generator<HeaderField> {
+  for (let start = 0; start < text.length; ) {
+    const found = fieldName.exec(text.slice(start, start + 300));
+    const firstEnd = lineAfter(text, start);
+    if (found === null || start + found[0].length > firstEnd) return;
+    let end = firstEnd;
+    while (text[end] === " " || text[end] === "\t") end = lineAfter(text, end);
+    yield { name: (found[1] ?? "").toLowerCase(), start, valueStart: start + found[0].length, end };
+    start = end;
+  }
+}
+
+const lineAfter = (text: string, at: number): number => {
+  const lineEnd = text.indexOf("\r\n", at);
+  return lineEnd < 0 ? text.length : lineEnd + 2;
+};
+
 export function readHeader(header: Buffer): HeaderSummary {
   const text = header.toString("latin1");
   let received = 0;
   let hasDate = false;
   let hasFrom = false;
   let messageId: string | undefined;
-  let at = 0;
-  let first = true;
-  while (at < text.length) {
-    const lineEnd = text.indexOf("\r\n", at);
-    const next = lineEnd < 0 ? text.length : lineEnd + 2;
-    if (lineEnd === at) break;
-    const continued = text[at] === " " || text[at] === "\t";
-    if (!continued || first) {
-      const name = continued ? undefined : fieldName.exec(text.slice(at, Math.min(next, at + 300)))?.[1]?.toLowerCase();
-      if (name === undefined) break;
-      if (name === "received") received += 1;
-      else if (name === "date") hasDate = true;
-      else if (name === "from") hasFrom = true;
-      else if (name === "message-id" && messageId === undefined) {
-        // The identifier may stand on a continuation line.
-        const value = text.slice(text.indexOf(":", at) + 1, Math.min(text.length, at + 2 * MAX_MESSAGE_ID));
-        messageId = /^(?:[ \t]|\r\n[ \t])*([!-~]+)/.exec(value)?.[1]?.slice(0, MAX_MESSAGE_ID);
-      }
+  let fieldsEnd = 0;
+  for (const { name, start, valueStart, end } of fieldsOf(text)) {
+    if (name === "received") received += 1;
+    else if (name === "date") hasDate = true;
+    else if (name === "from") hasFrom = true;
+    else if (name === "message-id" && messageId === undefined) {
+      // The identifier may stand on a continuation line.
+      const value = text.slice(valueStart, Math.min(end, start + 2 * MAX_MESSAGE_ID));
+      messageId = /^(?:[ \t]|\r\n[ \t])*([!-~]+)/.exec(value)?.[1]?.slice(0, MAX_MESSAGE_ID);
     }
-    first = false;
-    at = next;
+    fieldsEnd = end;
   }
-  return { received, hasDate, hasFrom, messageId, fieldsEnd: at };
+  return { received, hasDate, hasFrom, messageId, fieldsEnd };
 }

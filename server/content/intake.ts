@@ -8,6 +8,8 @@
  */
 import type { Envelope, MessageWriter, Origin, QueuedMessage } from "../queue/queue.ts";
 import type { Decoder } from "./data-decoder.ts";
+import type { EditedHeader } from "../rewrite/header-fields.ts";
+import { RewritingTrouble } from "../rewrite/rewriting.ts";
 import { HeaderCollector, type HeaderSummary, readHeader } from "./header.ts";
 
 /** More hops than this is a loop: RFC 5321 §6.3 asks for at least 100, every MTA in use counts 50 (Postfix hopcount_limit). */
@@ -21,8 +23,17 @@ export type IntakeFault = "bare-newline" | "nul-byte" | "message-too-large" | "h
 export type IntakeResult =
   | { readonly kind: "queued"; readonly message: QueuedMessage; readonly header: HeaderSummary }
   | { readonly kind: "discarded"; readonly size: number }
+  /** Whoever decides when it is all there said no. */
+  | { readonly kind: "refused" }
   | { readonly kind: "fault"; readonly fault: IntakeFault }
   | { readonly kind: "failed"; readonly error: unknown };
+
+/** What to store it as. */
+export interface Commit {
+  readonly envelope: Envelope;
+  readonly origin: Origin;
+  readonly hold: boolean;
+}
 
 export interface IntakeOptions {
   /** undefined: the message is to be thrown away (access rule Discard). */
@@ -31,6 +42,8 @@ export interface IntakeOptions {
   readonly messageBytes: number;
   readonly headerBytes: number;
   readonly decoder: Decoder;
+  /** Changes the client's fields before they are looked at again; absent: they stay. */
+  readonly edit?: ((fields: Buffer) => EditedHeader) | undefined;
   /** Fields to put above the header. */
   readonly top: (header: HeaderSummary) => string;
 }
@@ -112,21 +125,39 @@ export class Intake {
   /** The header is complete: judge it, put ours above it. */
   #begin(header: Buffer, body: Buffer): void {
     this.#collector = undefined;
-    const summary = readHeader(header);
-    this.#header = summary;
-    if (summary.received > MAX_HOPS) {
+    const asSent = readHeader(header);
+    this.#header = asSent;
+    if (asSent.received > MAX_HOPS) {
       this.#fault ??= "too-many-hops";
       this.#abort();
       return;
     }
-    const parts = [Buffer.from(this.#options.top(summary)), header.subarray(0, summary.fieldsEnd)];
+    const edited = this.#edited(header.subarray(0, asSent.fieldsEnd));
+    if (edited === undefined) return;
+    const { fields, summary } =
+      edited === "same" ? { fields: header.subarray(0, asSent.fieldsEnd), summary: asSent } : edited;
+    this.#header = summary;
+    const parts = [Buffer.from(this.#options.top(summary)), fields];
     // RFC 5322 §2.1: an empty line separates header and body, also where the client's text began without one.
-    const rest = header.subarray(summary.fieldsEnd);
+    const rest = header.subarray(asSent.fieldsEnd);
     if (rest[0] !== 13) parts.push(Buffer.from("\r\n"));
     parts.push(rest);
     if (body.length <= JOIN_BYTES) parts.push(body);
     this.#write(Buffer.concat(parts));
     if (body.length > JOIN_BYTES) this.#write(body);
+  }
+
+  /** Undefined: it cannot be edited now, and the message is not to be stored as it is. */
+  #edited(fields: Buffer): "same" | { readonly fields: Buffer; readonly summary: HeaderSummary } | undefined {
+    const edited = this.#options.edit?.(fields);
+    if (edited?.kind === "trouble") {
+      this.#error ??= { cause: new RewritingTrouble(edited.reason) };
+      this.#abort();
+      return undefined;
+    }
+    return edited === undefined || edited.header === fields
+      ? "same"
+      : { fields: edited.header, summary: readHeader(edited.header) };
   }
 
   #write(data: Buffer): void {
@@ -143,12 +174,8 @@ export class Intake {
     });
   }
 
-  /** The final dot has come. `commit` says what to store it as. */
-  async finish(commit: {
-    readonly envelope: Envelope;
-    readonly origin: Origin;
-    readonly hold: boolean;
-  }): Promise<IntakeResult> {
+  /** The final dot has come. `decide` is asked only about a message that could be stored. */
+  async finish(decide: () => Promise<Commit | "discard" | "refuse">): Promise<IntakeResult> {
     const last = this.#options.decoder.end();
     this.#add(last === undefined ? [] : [last]);
     if (this.#collector !== undefined && !this.#isUseless()) {
@@ -167,6 +194,17 @@ export class Intake {
       return { kind: "failed", error: this.#error?.cause };
     }
     if (writer === undefined) return { kind: "discarded", size: this.#size };
+    let commit: Awaited<ReturnType<typeof decide>>;
+    try {
+      commit = await decide();
+    } catch (error) {
+      this.#abort();
+      return { kind: "failed", error };
+    }
+    if (typeof commit === "string") {
+      this.#abort();
+      return commit === "discard" ? { kind: "discarded", size: this.#size } : { kind: "refused" };
+    }
     this.#settled = true;
     try {
       const { envelope, origin, hold } = commit;

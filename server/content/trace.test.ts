@@ -18,6 +18,7 @@ const trace: Trace = {
   authenticatedAs: undefined,
   smtpUtf8: false,
   recipients: ["alice@example.org"],
+  hidesClient: false,
   receivedMs: Date.UTC(2026, 0, 2, 3, 4, 5),
 };
 const tls = {

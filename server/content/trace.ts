@@ -24,6 +24,8 @@ export interface Trace {
   readonly authenticatedAs: string | undefined;
   readonly smtpUtf8: boolean;
   readonly recipients: readonly string[];
+  /** The field tells nothing of the client's machine. */
+  readonly hidesClient: boolean;
   readonly receivedMs: number;
 }
 
@@ -58,23 +60,28 @@ export function mailDate(ms: number): string {
   return `${days[at.getUTCDay()]}, ${date} ${two(at.getUTCHours())}:${two(at.getUTCMinutes())}:${two(at.getUTCSeconds())} +0000`;
 }
 
-export function receivedField(trace: Trace): string {
+function clientLines(trace: Trace): string[] {
   const lines = [
-    `Received: from ${harmless(trace.helo)} (${trace.clientName ?? "unknown"} ${addressLiteral(trace.clientAddress)})`,
+    `from ${harmless(trace.helo)} (${trace.clientName ?? "unknown"} ${addressLiteral(trace.clientAddress)})`,
   ];
-  if (trace.tellsTls && trace.tls !== undefined) {
-    const { protocol, cipher, bits, clientCertificate } = trace.tls;
-    lines.push(`(using ${protocol} with cipher ${cipher} (${bits}/${bits} bits))`);
-    if (clientCertificate !== undefined) lines.push(`(client certificate sha256:${clientCertificate.certificate})`);
-    else if (trace.asksCertificate) lines.push("(no client certificate presented)");
-  }
+  if (!trace.tellsTls || trace.tls === undefined) return lines;
+  const { protocol, cipher, bits, clientCertificate } = trace.tls;
+  lines.push(`(using ${protocol} with cipher ${cipher} (${bits}/${bits} bits))`);
+  if (clientCertificate !== undefined) lines.push(`(client certificate sha256:${clientCertificate.certificate})`);
+  else if (trace.asksCertificate) lines.push("(no client certificate presented)");
+  return lines;
+}
+
+/** With `hidesClient` the from clause is missing: RFC 5321 §4.4 wants it, our users' addresses are none of the world's business. */
+export function receivedField(trace: Trace): string {
+  const lines = trace.hidesClient ? [] : clientLines(trace);
   // As Postfix's smtpd_sasl_authenticated_header writes it.
   if (trace.authenticatedAs !== undefined) lines.push(`(Authenticated sender: ${inComment(trace.authenticatedAs)})`);
   const protocol = protocolName({ ...trace, secure: trace.tls !== undefined });
   lines.push(`by ${trace.hostname} (Packetboat) with ${protocol} id ${trace.id}`);
   const [recipient, ...others] = trace.recipients;
   if (recipient !== undefined && others.length === 0) lines.push(`for <${recipient}>`);
-  return `${lines.join("\r\n\t")};\r\n\t${mailDate(trace.receivedMs)}\r\n`;
+  return `Received: ${lines.join("\r\n\t")};\r\n\t${mailDate(trace.receivedMs)}\r\n`;
 }
 
 /** The fields a submitted message lacks. */

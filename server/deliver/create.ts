@@ -49,13 +49,10 @@ export function createDeliver(options: DeliverOptions): Delivering {
       case "lmtp-socket":
         return await deliverBySmtp(context, job);
       case "maildir":
+        if (job.probe === true) return all(job, taken("there is a place for it"));
         return await deliverToMaildir(job, options.dataDir, options.hostname);
       case "discard":
-        return all(job, (recipient) => ({
-          recipient,
-          kind: "delivered",
-          reply: { code: 250, enhanced: "2.0.0", text: "discarded" },
-        }));
+        return all(job, taken("discarded"));
       case "error":
         return failedReport(
           job,
@@ -63,6 +60,7 @@ export function createDeliver(options: DeliverOptions): Delivering {
           "recipient",
         );
       case "hold":
+        if (job.probe === true) return all(job, taken("held"));
         // The scheduler holds without asking us.
         return failedReport(job, { code: 451, enhanced: "4.3.0", text: "Held" }, "recipient");
     }
@@ -85,6 +83,14 @@ export function createDeliver(options: DeliverOptions): Delivering {
     close: () => cache.close(),
   };
 }
+
+const taken =
+  (text: string) =>
+  (recipient: number): DeliveryReport["outcomes"][number] => ({
+    recipient,
+    kind: "delivered",
+    reply: { code: 250, enhanced: "2.0.0", text },
+  });
 
 const all = (job: DeliveryJob, outcome: (recipient: number) => DeliveryReport["outcomes"][number]): DeliveryReport => ({
   outcomes: job.recipients.map(({ number }) => outcome(number)),

@@ -17,6 +17,8 @@ export interface DeliveryJob {
   readonly content: () => AsyncIterable<Buffer>;
   readonly config: LiveConfig;
   readonly signal: AbortSignal;
+  /** Only ask whether the recipients would be taken: nothing is sent, `delivered` means yes (server/verify). */
+  readonly probe?: boolean;
 }
 
 /** What was at fault: decides who else is touched by it. */

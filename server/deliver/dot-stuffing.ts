@@ -2,8 +2,8 @@
  * Transparency: the message as DATA sends it.
  *
  * Between the queue's bytes and the socket. A dot that begins a line is doubled; the end is CRLF dot CRLF. Stored content has CRLF only; should
- * a bare CR or LF ever get here it becomes CRLF, so that nothing we send can be read as two messages. Works on whole chunks with `indexOf`,
- * copies nothing, keeps only the last byte between chunks. Pure. RFC 5321 §4.5.2 (transparency), §2.3.8 (bare CR and LF forbidden).
+ * a bare CR or LF ever get here it becomes CRLF, so that nothing we send can be read as two messages; a NUL is left out. Works on whole chunks with `indexOf`,
+ * copies nothing of what is as it should be, keeps only the last byte between chunks. Pure. RFC 5321 §4.5.2 (transparency), §2.3.8 (bare CR and LF forbidden), §4.5.2 and RFC 5322 §4.1 (no NUL).
  */
 const CR = 0x0d;
 const LF = 0x0a;
@@ -17,7 +17,8 @@ export class DotStuffing {
   #last = LF;
 
   /** The chunk with what must be inserted, as pieces in order. */
-  push(chunk: Buffer): readonly Buffer[] {
+  push(given: Buffer): readonly Buffer[] {
+    const chunk = given.includes(0) ? Buffer.from(given.filter((octet) => octet !== 0)) : given;
     if (chunk.length === 0) return [];
     const pieces: Buffer[] = [];
     let start = 0;

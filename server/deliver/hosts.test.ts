@@ -56,6 +56,9 @@ const goesOn: readonly [what: string, greeting: string | undefined, answer: Answ
   ["closes with 421 at MAIL", "220 hi\r\n", politely({ MAIL: "421 4.7.0 slow down\r\n" })],
   ["hangs up at RCPT", "220 hi\r\n", politely({ RCPT: undefined })],
   ["is silent at RCPT", "220 hi\r\n", politely({ RCPT: "" })],
+  ["puts the recipient off", "220 hi\r\n", politely({ RCPT: "450 4.2.0 greylisted\r\n" })],
+  ["puts the sender off", "220 hi\r\n", politely({ MAIL: "450 4.1.8 who\r\n" })],
+  ["puts the message off", "220 hi\r\n", politely({ ".": "450 4.7.0 looking at it\r\n" })],
   ["closes with 421 at DATA", "220 hi\r\n", politely({ DATA: "421 bye\r\n" })],
 ];
 for (const [what, greeting, answer] of goesOn) {
@@ -70,7 +73,6 @@ for (const [what, greeting, answer] of goesOn) {
 
 const endsThere: readonly [what: string, own: Record<string, string | undefined>, expected: string][] = [
   ["refuses the recipient", { RCPT: "550 5.1.1 unknown\r\n" }, "failed recipient 550 5.1.1"],
-  ["puts the recipient off", { RCPT: "450 4.2.0 greylisted\r\n" }, "failed recipient 450 4.2.0"],
   ["answers RCPT with 3xx", { RCPT: "354 what\r\n" }, "failed recipient 451 4.5.0"],
   ["refuses the sender", { MAIL: "550 5.7.1 no\r\n" }, "failed message 550 5.7.1"],
   ["answers MAIL with 3xx", { MAIL: "354 what\r\n" }, "failed message 451 4.5.0"],
@@ -303,6 +305,50 @@ test("a failed delivery tells what was said, without the message", async (t) => 
       "S: 554 5.7.1 like spam",
     ].join("\n"),
   );
+});
+
+test("who is put off is offered to two servers, no more, and the last one's word stands", async (t) => {
+  const putOff = (word: string) => politely({ RCPT: `450 4.2.0 ${word}\r\n` });
+  const first = await aScript(t, "220 hi\r\n", putOff("first"));
+  const { port } = first;
+  const second = await aScript(t, "220 hi\r\n", putOff("second"), { address: "127.0.0.2", port });
+  const third = await aScript(t, "220 hi\r\n", politely(), { address: "127.0.0.3", port });
+  const exchange = (number: number) => ({ preference: number, exchange: `mx${number}.test` });
+  const resolver = await aResolver(t, {
+    "dom.test MX": [exchange(1), exchange(2), exchange(3)],
+    "down.test MX": [exchange(1), exchange(4)],
+    ...Object.fromEntries([1, 2, 3, 4].map((number) => [`mx${number}.test A`, [`127.0.0.${number}`]])),
+  });
+  const deliver = delivering(t, {}, resolver);
+  const reply = async (domain: string): Promise<string | undefined> => {
+    const { outcomes } = await deliver(aJob(mxConfig(port), byMx(domain), aMessage([`a@${domain}`])));
+    return `${outcomes[0]?.kind} ${outcomes[0]?.reply.text} ${outcomes[0]?.remoteHost}`;
+  };
+  assert.equal(await reply("dom.test"), "failed second mx2.test[127.0.0.2]");
+  assert.deepEqual([first.connections, second.connections, third.connections], [1, 1, 0]);
+  // Nobody else answers: what was said stands, not that another was not there.
+  assert.equal(await reply("down.test"), "failed first mx1.test[127.0.0.1]");
+});
+
+test("put off over a kept connection, the next server is asked, not the same again", async (t) => {
+  let isBusy = false;
+  const first = await aScript(t, "220 hi\r\n", (line) => politely(isBusy ? { RCPT: "450 4.2.0 later\r\n" } : {})(line));
+  const second = await aScript(t, "220 hi\r\n", politely(), { address: "127.0.0.2", port: first.port });
+  const resolver = await aResolver(t, {
+    "dom.test MX": [
+      { preference: 1, exchange: "mx1.test" },
+      { preference: 2, exchange: "mx2.test" },
+    ],
+    "mx1.test A": ["127.0.0.1"],
+    "mx2.test A": ["127.0.0.2"],
+  });
+  const deliver = delivering(t, {}, resolver);
+  const job = aJob(mxConfig(first.port), byMx("dom.test"), aMessage(["a@dom.test"]));
+  assert.deepEqual(said(await deliver(job)), ["delivered 250 2.0.0"]);
+  isBusy = true;
+  const report = await deliver(job);
+  assert.equal(report.outcomes[0]?.remoteHost, "mx2.test[127.0.0.2]");
+  assert.deepEqual([first.connections, second.connections], [1, 1]);
 });
 
 test("every host of an attempt is in the dialogue, a kept connection begins anew, and success has none", async (t) => {

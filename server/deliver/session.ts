@@ -209,7 +209,7 @@ export class Session {
         if (unfinished) this.destroy();
         else if (this.usable) this.#client.inner._socket.setTimeout(this.#options.timeouts.silenceMs);
         this.needsReset =
-          error !== null ||
+          (error !== null && !replies.probed) ||
           replies.rcpt.some(({ code }) => code >= 300) ||
           replies.final.some(({ code }) => code >= 300);
       });

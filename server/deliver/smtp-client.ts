@@ -27,6 +27,8 @@ export interface Mail {
   readonly content: Buffer | AsyncIterable<Buffer>;
   /** Octets of it, for the dialogue. */
   readonly size: number;
+  /** Only ask: RSET in place of DATA. */
+  readonly probe?: boolean;
 }
 
 export interface MailReplies {
@@ -36,6 +38,8 @@ export interface MailReplies {
   data: Reply | undefined;
   /** SMTP: one. LMTP: one for each recipient accepted, in order. */
   readonly final: Reply[];
+  /** A probe: the recipients were answered, and nothing was sent. */
+  probed: boolean;
   /** The end of data went out: from here on the message may have been taken, whatever we hear. */
   dataEnded: boolean;
   /** The session ended or the content could not be read, before all replies were in. */
@@ -135,7 +139,9 @@ export class Client extends SMTPConnection {
     // The path is the library's, the parameters are ours alone: it would say SMTPUTF8 a second time.
     const command = line.startsWith("MAIL FROM:")
       ? [line.slice(0, line.lastIndexOf(">") + 1), ...(this.sending?.parameters ?? [])].join(" ")
-      : line;
+      : line === "DATA" && this.sending?.probe === true
+        ? "RSET"
+        : line;
     this.dialogue.client(this.#secrets === undefined ? command : this.#maskLogin(command, this.#secrets));
     inherited._sendCommand.call(this, command, logged);
   }
@@ -179,6 +185,13 @@ export class Client extends SMTPConnection {
   }
 
   _actionDATA(reply: string, callback: unknown): void {
+    if (this.sending?.probe === true) {
+      // It was RSET: there is no message to go on with, and the library ends it as it ends one that was refused.
+      this.replies.probed = true;
+      const end = Object.assign(new Error("probed"), { code: "EENVELOPE", response: reply, responseCode: 250 });
+      (callback as (error: Error) => void)(end);
+      return;
+    }
     this.replies.data = parsePeerReply(reply);
     inherited._actionDATA.call(this, reply, callback);
   }
@@ -215,6 +228,7 @@ const noReplies = (): MailReplies => ({
   rcpt: [],
   data: undefined,
   final: [],
+  probed: false,
   dataEnded: false,
   failure: undefined,
 });

@@ -3,7 +3,7 @@
  *
  * Called by `create.ts` for one job. A kept session first; else the next hops in order, each with the TLS the policy asks for; where TLS was only
  * an opportunity and its handshake failed, the same host once more in plaintext. A host that fails before it had the whole message gives way to
- * the next; the last reply stands for all. Promises an outcome for every recipient within the job's signal; never throws.
+ * the next, and so does one that puts a recipient off; the last reply stands for all. Promises an outcome for every recipient within the job's signal; never throws.
  * RFC 5321 §5.1, RFC 7435 (opportunistic TLS), RFC 4954 §4 (AUTH).
  */
 import ipaddr from "ipaddr.js";
@@ -11,8 +11,17 @@ import type { Resolver } from "../dns/resolver.ts";
 import { tlsErrors, tlsSessions } from "../observe/metrics.ts";
 import type { QueuedRecipient } from "../queue/queue.ts";
 import type { Reply } from "../reply.ts";
+import { outgoing } from "../rewrite/outgoing.ts";
+import { RewritingTrouble } from "../rewrite/rewriting.ts";
+import { routeReplies } from "../route/replies.ts";
 import { endpointText, openSocket } from "./connect.ts";
-import type { DeliveryJob, DeliveryOutcome, DeliveryReport, FailureScope } from "./deliver.ts";
+import {
+  type DeliveryJob,
+  type DeliveryOutcome,
+  type DeliveryReport,
+  failedReport,
+  type FailureScope,
+} from "./deliver.ts";
 import { Dialogue, dialogueText } from "./dialogue.ts";
 import { loopReply, type NextHop, nextHops, preferredOver } from "./next-hops.ts";
 import { Session, type SessionFailure, type SessionTimeouts } from "./session.ts";
@@ -31,9 +40,14 @@ export interface SmtpContext {
 const wholeBytes = 262_144;
 /** A session idle for longer is asked with RSET before a message is put on it. */
 const trustedIdleMs = 500;
+/** Servers that a recipient is offered to in one attempt, as Postfix's smtp_mx_session_limit. */
+const MOST_ASKED = 2;
 
 export async function deliverBySmtp(context: SmtpContext, job: DeliveryJob): Promise<DeliveryReport> {
-  return await new SmtpDelivery(context, job).run();
+  const asSeen = outgoing(job);
+  return asSeen.kind === "job"
+    ? await new SmtpDelivery(context, asSeen.job).run()
+    : failedReport(job, routeReplies.rewriting, "message");
 }
 
 class SmtpDelivery {
@@ -41,6 +55,9 @@ class SmtpDelivery {
   readonly #job: DeliveryJob;
   readonly #lmtp: boolean;
   readonly #outcomes = new Map<number, DeliveryOutcome>();
+  /** Put off by one host while another could be asked; stands if nobody takes them. */
+  readonly #putOff = new Map<number, DeliveryOutcome>();
+  readonly #asked = new Set<string>();
   readonly #dialogues: Dialogue[] = [];
   #connectMs = 0;
   #transmitMs = 0;
@@ -76,6 +93,7 @@ class SmtpDelivery {
       if (this.#job.signal.aborted) break;
       const current = hop;
       hops = hops.slice(1);
+      if (current.endpoint.kind === "tcp" && this.#asked.has(current.endpoint.address)) continue;
       const session = await this.#connect(current, requirement);
       if (session !== undefined && this.#isOurselves(current, session)) {
         session.quit();
@@ -85,7 +103,7 @@ class SmtpDelivery {
         hops = preferredOver(current, hops);
         continue;
       }
-      if (session !== undefined) await this.#transact(session, key);
+      if (session !== undefined) await this.#transact(session, key, hops.length > 0);
       if (this.#left().length === 0) break;
     }
     return this.#report(this.#lastReply, "host");
@@ -117,7 +135,7 @@ class SmtpDelivery {
         session.destroy();
         continue;
       }
-      const unanswered = await this.#transact(session, key);
+      const unanswered = await this.#transact(session, key, true);
       if (!unanswered) return;
     }
   }
@@ -204,33 +222,36 @@ class SmtpDelivery {
   }
 
   /** True when the session turned out to be dead before it heard anything: nothing was decided. */
-  async #transact(session: Session, key: string): Promise<boolean> {
+  async #transact(session: Session, key: string, hasOthers: boolean): Promise<boolean> {
     const startedMs = performance.now();
     const { message } = this.#job;
     const recipients = this.#left();
     const tls = session.tls;
     const host = session.remoteAddress === undefined ? session.host : `${session.host}[${session.remoteAddress}]`;
     this.#lastHost = host;
+    const asOf = (number: number, { elsewhere: _, ...outcome }: RecipientOutcome, dsn: boolean): DeliveryOutcome => ({
+      recipient: number,
+      remoteHost: host,
+      ...(tls === undefined ? {} : { tls }),
+      ...outcome,
+      ...(outcome.kind === "delivered" && dsn ? { reportsItself: true } : {}),
+    });
     const settle = (number: number, outcome: RecipientOutcome, dsn: boolean): void => {
-      this.#outcomes.set(number, {
-        recipient: number,
-        remoteHost: host,
-        ...(tls === undefined ? {} : { tls }),
-        ...outcome,
-        ...(outcome.kind === "delivered" && dsn ? { reportsItself: true } : {}),
-      });
+      this.#outcomes.set(number, asOf(number, outcome, dsn));
     };
     let content: Awaited<ReturnType<typeof openContent>>;
     try {
-      content = await openContent(this.#job);
-    } catch {
+      content = this.#job.probe === true ? noContent : await openContent(this.#job);
+    } catch (error) {
       // Corrupt or unreadable spool: ours, and the same at every host.
-      for (const { number } of recipients)
-        settle(number, { kind: "failed", reply: unreadable, scope: "message" }, false);
+      const reply = error instanceof RewritingTrouble ? routeReplies.rewriting : unreadable;
+      for (const { number } of recipients) settle(number, { kind: "failed", reply, scope: "message" }, false);
       this.#keep(key, session);
       return false;
     }
-    const said = mailFor(session, message.envelope, message.size, recipients, content);
+    // Rewriting may have made the header longer; RFC 1870 §6.1 lets the size be an estimate, but not too small a one.
+    const size = Buffer.isBuffer(content.data) ? Math.max(message.size, content.data.length) : message.size;
+    const said = mailFor(session, message.envelope, size, recipients, content);
     if (said.kind === "refused") {
       for (const { number } of recipients)
         settle(number, { kind: "failed", reply: said.reply, scope: "message" }, false);
@@ -240,16 +261,23 @@ class SmtpDelivery {
     }
     for (const { recipient, reply } of said.unsayable)
       settle(recipient.number, { kind: "failed", reply, scope: "recipient" }, false);
-    const replies = await this.#abortable(session, () => session.send(said.mail));
+    const replies = await this.#abortable(session, () =>
+      session.send(this.#job.probe === true ? { ...said.mail, probe: true } : said.mail),
+    );
     await content.dispose();
     if (replies.failure !== undefined) this.#dialogues.at(-1)?.event(replies.failure.reply.text);
     const result = interpret(replies, said.recipients, this.#lmtp, session.host);
     const dsn = session.supports("DSN") && !this.#lmtp;
-    for (const [number, outcome] of result.outcomes) settle(number, outcome, dsn);
+    if (session.remoteAddress !== undefined && !result.unanswered) this.#asked.add(session.remoteAddress);
+    const mayAskOthers = hasOthers && this.#asked.size < MOST_ASKED;
+    for (const [number, outcome] of result.outcomes) {
+      if (mayAskOthers && outcome.elsewhere === true) this.#putOff.set(number, asOf(number, outcome, dsn));
+      else settle(number, outcome, dsn);
+    }
     if (result.hostFailure !== undefined) this.#lastReply = result.hostFailure;
     if (result.again && replies.failure === undefined && session.usable && !this.#job.signal.aborted) {
       this.#transmitMs += performance.now() - startedMs;
-      return await this.#transact(session, key);
+      return await this.#transact(session, key, hasOthers);
     }
     if (replies.failure === undefined && session.usable && result.hostFailure === undefined) this.#keep(key, session);
     else session.destroy();
@@ -284,6 +312,7 @@ class SmtpDelivery {
   }
 
   #report(reply: Reply = this.#lastReply, scope: FailureScope = "host"): DeliveryReport {
+    for (const [number, outcome] of this.#putOff) if (!this.#outcomes.has(number)) this.#outcomes.set(number, outcome);
     for (const recipient of this.#left()) this.#fail(recipient, reply, scope);
     const outcomes = this.#job.recipients.flatMap(({ number }) => this.#outcomes.get(number) ?? []);
     const dialogue = outcomes.some(({ kind }) => kind === "failed") ? dialogueText(this.#dialogues) : undefined;
@@ -296,6 +325,7 @@ class SmtpDelivery {
   }
 }
 
+const noContent = { data: Buffer.alloc(0), head: Buffer.alloc(0), dispose: () => Promise.resolve() };
 const unreadable: Reply = { code: 451, enhanced: "4.3.0", text: "Queued message could not be read" };
 
 const hostText = ({ names, endpoint }: NextHop): string =>

@@ -19,6 +19,7 @@ import {
 import type { LiveConfig, TlsLevel, TlsPolicyEntry } from "../config/schema.ts";
 import type { Reply } from "../reply.ts";
 import type { Transport } from "../route/resolve.ts";
+import { policyFor } from "../route/tls-policy.ts";
 
 export interface TlsRequirement {
   readonly level: "None" | "May" | "Encrypt" | "Fingerprint" | "Verify" | "Secure";
@@ -37,17 +38,6 @@ const refused = (text: string): RequirementResult => ({
   reply: { code: 451, enhanced: "4.7.5", text },
 });
 
-/** Exact key, then `.parent` from the longest; `[host]:port` has no parents. */
-export function policyFor(config: LiveConfig, key: string): TlsPolicyEntry | undefined {
-  const exact = config.tlsPolicies.get(key);
-  if (exact !== undefined || key.startsWith("[")) return exact;
-  for (let dot = key.indexOf("."); dot >= 0; dot = key.indexOf(".", dot + 1)) {
-    const parent = config.tlsPolicies.get(key.slice(dot));
-    if (parent !== undefined) return parent;
-  }
-  return undefined;
-}
-
 const strength: Readonly<Record<TlsRequirement["level"], number>> = {
   None: 0,
   May: 1,
@@ -63,7 +53,10 @@ export function requirementFor(
   message: { readonly requireTls: boolean },
 ): RequirementResult {
   // Nothing on this machine listens in on a unix socket.
-  const policy = transport.delivery.kind === "lmtp-socket" ? undefined : policyFor(config, transport.tlsPolicyKey);
+  const policy =
+    transport.delivery.kind === "lmtp-socket"
+      ? undefined
+      : (policyFor(config, transport.tlsPolicyKey) ?? transport.tlsPolicy);
   const asked: TlsLevel =
     transport.delivery.kind === "lmtp-socket" ? "None" : (policy?.level ?? config.server.outbound.tlsDefault);
   if (asked === "DANE" || asked === "DANEOnly") return refused(`TLS level ${asked} is not supported yet`);

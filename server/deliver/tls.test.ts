@@ -7,7 +7,8 @@ import { aResolver } from "../dns/dns-fixture.ts";
 import type { Transport } from "../route/resolve.ts";
 import type { DeliveryReport } from "./deliver.ts";
 import { aCertificate, aJob, aLiveConfig, aMessage, aPeer, aScript, delivering, politely } from "./outbound-fixture.ts";
-import { policyFor, requirementFor } from "./tls-requirement.ts";
+import { policyFor } from "../route/tls-policy.ts";
+import { requirementFor } from "./tls-requirement.ts";
 
 const certificate = await aCertificate("mail.dom.test", "*.wild.test", "dom.test");
 

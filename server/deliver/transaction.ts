@@ -16,8 +16,14 @@ export type Envelopes = Omit<Envelope, "recipients">;
 
 /** Without the recipient's number and host: `smtp.ts` adds them. */
 export type RecipientOutcome =
-  | { readonly kind: "delivered"; readonly reply: Reply }
-  | { readonly kind: "failed"; readonly reply: Reply; readonly scope: FailureScope };
+  | { readonly kind: "delivered"; readonly reply: Reply; readonly elsewhere?: undefined }
+  | {
+      readonly kind: "failed";
+      readonly reply: Reply;
+      readonly scope: FailureScope;
+      /** This host has said "not now" and certainly not taken the message: another one may be asked. */
+      readonly elsewhere?: boolean;
+    };
 
 export interface TransactionResult {
   /** By recipient number; a recipient without one may be tried at the next host. */
@@ -53,6 +59,7 @@ export function mailFor(
   content: { readonly data: Mail["content"]; readonly head: Buffer },
 ): Said {
   const parameters: string[] = [];
+  if (!isSpeakable(envelope.sender)) return refuse(501, "5.1.7", "Bad sender address syntax");
   if (session.largestMessage > 0 && size > session.largestMessage) {
     return refuse(552, "5.3.4", `Message size ${size} exceeds the server's limit of ${session.largestMessage}`);
   }
@@ -72,7 +79,7 @@ export function mailFor(
   }
   const dsn = session.supports("DSN");
   if (dsn && envelope.return !== undefined) parameters.push(`RET=${envelope.return}`);
-  if (dsn && envelope.envelopeId !== undefined) parameters.push(`ENVID=${envelope.envelopeId}`);
+  if (dsn && envelope.envelopeId !== undefined) parameters.push(...isOneWord(`ENVID=${envelope.envelopeId}`));
   return {
     kind: "mail",
     mail: {
@@ -99,6 +106,9 @@ const refuse = (code: number, enhanced: string, text: string): Said => ({
   kind: "refused",
   reply: { code, enhanced, text },
 });
+
+/** A parameter, or nothing: what is no single word would be another one, or another command. */
+const isOneWord = (parameter: string): readonly string[] => (/[\s\p{Cc}]/u.test(parameter) ? [] : [parameter]);
 
 export const isSpeakable = (address: string): boolean => !unspeakable.test(address);
 
@@ -143,7 +153,8 @@ export function interpret(
   let hostFailure: Reply | undefined = replies.failure?.reply;
   let again = false;
   const fail = (recipient: QueuedRecipient, reply: Reply, scope: FailureScope): void => {
-    outcomes.set(recipient.number, { kind: "failed", reply, scope });
+    const elsewhere = isPutOff(reply) && scope !== "host";
+    outcomes.set(recipient.number, { kind: "failed", reply, scope, ...(elsewhere ? { elsewhere } : {}) });
   };
   const failAll = (of: readonly QueuedRecipient[], reply: Reply, scope: FailureScope): void => {
     for (const recipient of of) fail(recipient, reply, scope);
@@ -168,6 +179,14 @@ export function interpret(
         if (isTooManyRecipients(known)) tooMany.push({ recipient, reply: known });
         else fail(recipient, known, "recipient");
       } else accepted.push(recipient);
+    }
+    // A probe ends here: what was accepted would be delivered.
+    if (replies.probed) {
+      for (const [at, recipient] of recipients.entries()) {
+        const reply = replies.rcpt[at];
+        if (reply !== undefined && accepted.includes(recipient))
+          outcomes.set(recipient.number, { kind: "delivered", reply });
+      }
     }
     if (accepted.length > 0 && replies.data !== undefined && replies.data.code >= 400) {
       if (isOfHost(replies.data)) hostFailure = replies.data;
@@ -198,9 +217,15 @@ export function interpret(
 const isOfHost = ({ code, enhanced }: Reply): boolean =>
   code === 421 || (code >= 400 && code < 500 && enhanced.startsWith("4.3."));
 
+/** As it was said: what we made of something else (`intelligible`) leaves open what the host did. */
+const isPutOff = ({ code, enhanced }: Reply): boolean => code >= 400 && code < 500 && enhanced !== UNINTELLIGIBLE;
+const UNINTELLIGIBLE = "4.5.0";
+
 /** RFC 5321 §4.2.1: 3yz where none was asked for is neither yes nor no. Unknown is temporary. */
 const intelligible = (reply: Reply): Reply =>
-  reply.code < 400 ? { code: 451, enhanced: "4.5.0", text: `Unexpected reply: ${reply.code} ${reply.text}` } : reply;
+  reply.code < 400
+    ? { code: 451, enhanced: UNINTELLIGIBLE, text: `Unexpected reply: ${reply.code} ${reply.text}` }
+    : reply;
 
 const isTooManyRecipients = ({ code, enhanced }: Reply): boolean =>
   code === 452 && (enhanced === "" || enhanced === "4.5.3");

@@ -14,6 +14,8 @@ import { SMTPStream } from "smtp-server/lib/smtp-stream.js";
 import type { SecureContext } from "node:tls";
 import { plainAddress } from "../policy/networks.ts";
 import type { Reply } from "../reply.ts";
+import { Deadline, type Terms } from "../session/deadline.ts";
+import { isTlsHello } from "../session/strangers.ts";
 import type { Conversation, DataSink, Wire } from "../session/wire.ts";
 import { handshakeFacts } from "../tls/handshake.ts";
 import { parseProxyHeader } from "./proxy-header.ts";
@@ -33,6 +35,8 @@ export interface ProtocolOptions {
   readonly implicitTls: boolean;
   readonly converse: (wire: Wire) => Conversation;
   readonly contextFor: (servername: string | undefined) => SecureContext | undefined;
+  /** How long clients are waited for, now. */
+  readonly terms: () => Terms;
   readonly onHandshakeError: (error: Error) => void;
   /** Whether this peer says in a PROXY header whom it speaks for. */
   readonly speaksForOthers: (address: string) => boolean;
@@ -47,6 +51,8 @@ class SinkError extends Error {}
 /** Lines in, or raw data to a sink. */
 class ProtocolStream extends SMTPStream {
   #sink: DataSink | undefined;
+  #given: { readonly before: string; readonly chunk: Buffer } = { before: "", chunk: Buffer.alloc(0) };
+  #at = 0;
 
   /** The sink waits for the client's bytes. */
   get isReceiving(): boolean {
@@ -56,6 +62,48 @@ class ProtocolStream extends SMTPStream {
   receive(sink: DataSink): void {
     this.#sink = sink;
     this._dataMode = true;
+  }
+
+  /** Octets of the dialogue, as they arrive. */
+  onoctets: (octets: Buffer) => void = () => undefined;
+
+  /** How many octets of anything. */
+  oncame: (octets: number) => void = () => undefined;
+
+  override write(chunk: Buffer, encoding?: unknown, callback?: unknown): boolean {
+    this.oncame(chunk.length);
+    if (!this.isReceiving) this.onoctets(chunk);
+    return super.write(chunk, encoding as BufferEncoding, callback as Callback);
+  }
+
+  /** Begins at once what would never become a line. */
+  override _write(chunk: Buffer, encoding: BufferEncoding | "buffer", done: Callback): void {
+    if (!this._dataMode && this._remainder === "" && !this.isClosed && isTlsHello(chunk))
+      return this.oncommand(chunk, () => done());
+    if (!this._dataMode) this.#begin(chunk);
+    super._write(chunk, encoding, done);
+  }
+
+  /** Where the library is in what came last: it does not tell. */
+  #begin(chunk: Buffer): void {
+    this.#given = { before: this._remainder, chunk };
+    this.#at = 0;
+  }
+
+  #octet(at: number): number {
+    const { before, chunk } = this.#given;
+    return at < before.length ? before.charCodeAt(at) : (chunk[at - before.length] ?? 0);
+  }
+
+  /** A command was taken, with the CRLF or LF behind it. */
+  passed(line: Buffer): void {
+    this.#at += line.length;
+    this.#at += this.#octet(this.#at) === 0x0d ? 2 : 1;
+  }
+
+  get hasMore(): boolean {
+    const { before, chunk } = this.#given;
+    return this.#at < before.length + chunk.length;
   }
 
   override _feedDataStream(chunk: Buffer, done: Callback): void {
@@ -90,11 +138,15 @@ class Connection extends SMTPConnection implements Wire {
   #welcome = false;
   #wantsTls = false;
   #answering = false;
+  #listener: ((octets: Buffer, unanswered: boolean) => void) | undefined;
   #corked = false;
+  readonly #deadline: Deadline;
 
   constructor(server: ProtocolServer, socket: net.Socket, options: SMTPConnectionOptions | null | undefined) {
     super(server, socket, options);
     this.remoteAddress = plainAddress(this.remoteAddress);
+    this.#deadline = new Deadline(server.protocol.terms, Date.now());
+    this.#deadline.pause(Date.now());
     this.#greeted = new Promise((resolve) => {
       this.#greet = resolve;
     });
@@ -110,6 +162,7 @@ class Connection extends SMTPConnection implements Wire {
       this.#conversation.greet().then(
         (welcome) => {
           this.#welcome = welcome;
+          this.#deadline.begin(Date.now());
           this.#greet(welcome);
         },
         () => this.close(),
@@ -119,7 +172,12 @@ class Connection extends SMTPConnection implements Wire {
 
   override _createParser(): ProtocolStream {
     const parser = new ProtocolStream({ maxCommandLength: MAX_LINE_OCTETS });
-    parser.oncommand = (command, callback) => this._onCommand(command, callback);
+    parser.onoctets = (octets) => this.#listener?.(octets, this.#answering || !this.#welcome);
+    parser.oncame = (octets) => this.#deadline.heard(octets, Date.now());
+    parser.oncommand = (command, callback) => {
+      parser.passed(command);
+      this._onCommand(command, callback);
+    };
     // The library's one error is a line beyond the bound; after either, nothing more can be told apart.
     parser.on("error", (error) => {
       if (this._upgrading) this.close();
@@ -143,6 +201,7 @@ class Connection extends SMTPConnection implements Wire {
     }
     const done = (): void => {
       this.#answering = false;
+      this.#deadline.begin(Date.now());
       if (this.#wantsTls) {
         this.#wantsTls = false;
         this.#uncork();
@@ -154,12 +213,25 @@ class Connection extends SMTPConnection implements Wire {
       this._whenWritable(next);
     };
     this.#answering = true;
+    this.#deadline.pause(Date.now());
     const answered = this.#conversation.command(line);
     if (answered === undefined) return done();
     answered.then(done, (error: unknown) => this.#conversation.broken(error));
   }
 
   // What the session may ask for.
+
+  get hasMore(): boolean {
+    return this._parser instanceof ProtocolStream && this._parser.hasMore;
+  }
+
+  overdue(nowMs: number): "silent" | "slow" | undefined {
+    const passed = this.#deadline.passed(nowMs);
+    if (passed === undefined || !this._closing) return passed;
+    // It has been told, and does not go.
+    this._socket.destroy();
+    return undefined;
+  }
 
   reply(reply: Reply): void {
     const lines = reply.text.split("\n");
@@ -191,19 +263,36 @@ class Connection extends SMTPConnection implements Wire {
     socket.uncork();
   }
 
+  begin(reply: Reply): void {
+    const text = reply.text.replaceAll(control, " ");
+    if (!this._upgrading && !this._socket.destroyed && this._socket.writable)
+      this._socket.write(`${reply.code}-${text}\r\n`);
+  }
+
+  hear(listener: (octets: Buffer, unanswered: boolean) => void): void {
+    this.#listener = listener;
+  }
+
   receive(sink: DataSink): void {
     if (!(this._parser instanceof ProtocolStream)) return;
+    const ourTurn = async (waiting: Promise<void>): Promise<void> => {
+      this.#deadline.pause(Date.now());
+      await waiting;
+      this.#deadline.resume(Date.now());
+    };
     this._parser.receive({
       feed: (chunk) => sink.feed(chunk),
       get pending() {
-        return sink.pending;
+        return sink.pending === undefined ? undefined : ourTurn(sink.pending);
       },
       ended: async () => {
         this.#answering = true;
+        this.#deadline.pause(Date.now());
         try {
           await sink.ended();
         } finally {
           this.#answering = false;
+          this.#deadline.begin(Date.now());
         }
       },
     });

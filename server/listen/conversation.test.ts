@@ -184,7 +184,7 @@ const transcripts: readonly (readonly [string, string])[] = [
     "a browser",
     `S: 220 *
      C: GET / HTTP/1.1
-     S: 421 4.7.0 *
+     S: 221 2.7.0 Error: I can break rules, too. Goodbye.
      CLOSED`,
   ],
   [
@@ -335,7 +335,7 @@ test("too many errors end it; a good message forgives them", { timeout: 10_000 }
   assert.equal(await client.closed(), true);
 });
 
-test("beyond the soft limit errors are answered late, other commands at once", { timeout: 10_000 }, async () => {
+test("beyond the soft limit everything is answered late, as by Postfix", { timeout: 10_000 }, async () => {
   await using server = await aServer(aConfig({}, { limits: { softErrors: 1, hardErrors: 20 } }), { errorDelayMs: 150 });
   const client = await play(server.port(), hello);
   const timed = async (command: string): Promise<number> => {
@@ -345,7 +345,7 @@ test("beyond the soft limit errors are answered late, other commands at once", {
   };
   assert.ok((await timed("FOO")) < 140);
   assert.ok((await timed("FOO")) >= 140);
-  assert.ok((await timed("NOOP")) < 140);
+  assert.ok((await timed("NOOP")) >= 140);
   client.close();
 });
 
@@ -401,7 +401,7 @@ test("connections of one client, and of all", { timeout: 10_000 }, async () => {
 test("a shared state that is down lets clients in", { timeout: 10_000 }, async () => {
   const down = (): Promise<never> => Promise.reject(new Error("no primary"));
   await using server = await aServer(aConfig({}, { limits: { connectionsPerClient: 1 } }), {
-    shared: { acquire: down, release: down, add: down },
+    shared: { acquire: down, release: down, add: down, remember: down, recall: down },
   });
   const client = await play(server.port(), hello);
   client.close();

@@ -12,6 +12,8 @@ import * as x509 from "@peculiar/x509";
 import { pino } from "pino";
 import type { Dns } from "../dns/resolver.ts";
 import type { AccessRule, AddressEntry, DomainEntry, Listener, LiveConfig, ServerSection } from "../config/schema.ts";
+import { noRestrictions } from "../config/restrictions.ts";
+import { noRewriting } from "../config/rewriting.ts";
 import type { Log } from "../observe/log.ts";
 import {
   type Envelope,
@@ -105,6 +107,7 @@ export function aConfig(config: Partial<Omit<LiveConfig, "server">> = {}, server
         sourceAddresses: [],
       },
       recipientDelimiters: "+-",
+      rewriting: noRewriting,
       postmaster: ["alice@example.org"],
       strictEnvelopes: false,
       authentication: {
@@ -114,17 +117,36 @@ export function aConfig(config: Partial<Omit<LiveConfig, "server">> = {}, server
         failures: { perClient: 0, perUser: 0, windowMs: 600_000 },
       },
       accessRules: [],
+      restrictions: noRestrictions,
       lookups: [],
+      policyServices: [],
+      verification: {
+        sender: "",
+        positive: { expireMs: 2_678_400_000, refreshMs: 604_800_000 },
+        negative: { expireMs: 259_200_000, refreshMs: 10_800_000 },
+        waitMs: 6000,
+        recipientRejectCode: 450,
+        senderRejectCode: 450,
+      },
+      debugPeers: [],
       ...server,
       limits: {
         messageSizeBytes: 100_000,
         headerSizeBytes: 20_000,
         recipients: 100,
         connections: 1000,
+        recipientOvershoot: 1000,
         connectionsPerClient: 0,
+        rates: {},
+        clientPrefix: { ipv4: 32, ipv6: 64 },
+        exemptNetworks: [],
+        messagesPerConnection: 0,
         softErrors: 10,
         hardErrors: 20,
+        junkCommands: 100,
         idleTimeoutMs: 10_000,
+        heloTimeoutMs: 10_000,
+        minDataRate: 0,
         ...server.limits,
       },
     },
@@ -268,7 +290,7 @@ export function capturedLog(): { readonly log: Log; readonly lines: Record<strin
 
 /** No name exists; tests of checks that ask DNS bring a server of their own (dns/dns-fixture.ts). */
 const nothing = () => Promise.resolve({ kind: "nxdomain" } as const);
-const noDns: Dns = {
+export const noDns: Dns = {
   mx: nothing,
   addresses: nothing,
   hostAddresses: nothing,
@@ -294,7 +316,7 @@ export async function aServer(
     portOffset: 0,
     log,
     shared,
-    resolver: { ...noDns, reverse: () => Promise.resolve("client.example.net") },
+    resolver: { ...noDns, reverse: () => Promise.resolve({ kind: "named", name: "client.example.net" }) },
     errorDelayMs: 0,
     ...options,
   });

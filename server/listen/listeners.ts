@@ -9,17 +9,26 @@ import type { AddressInfo } from "node:net";
 import { Authenticator } from "../auth/authenticator.ts";
 import { FailureCounts } from "../auth/failures.ts";
 import type { Listener, LiveConfig } from "../config/schema.ts";
+import { Delegation } from "../delegate/delegation.ts";
+import type { Lookups } from "../lookup/lookups.ts";
 import type { Log } from "../observe/log.ts";
 import { rejected, tlsErrors } from "../observe/metrics.ts";
 import { isInNetworks } from "../policy/networks.ts";
+import { Greylist } from "../postscreen/greylist.ts";
+import { PassedClients } from "../postscreen/passed.ts";
 import type { Queue, QueuedMessage } from "../queue/queue.ts";
 import type { StandingOf } from "../route/resolve.ts";
+import { afterRewriting, movedRecipient } from "../rewrite/standing.ts";
 import { standingOf } from "../route/standing.ts";
+import { ClientRates } from "../session/client-rates.ts";
+import { Load } from "../session/load.ts";
 import { Notices } from "../session/notices.ts";
 import type { Resolver, SessionPorts } from "../session/ports.ts";
 import { Session } from "../session/session.ts";
 import type { SharedState } from "../session/shared-state.ts";
 import { TlsContexts } from "../tls/contexts.ts";
+import { bindingsOf } from "./addresses.ts";
+import type { Verify } from "../verify/verifier.ts";
 import { ProtocolServer } from "./connection.ts";
 
 export interface InboundOptions {
@@ -33,8 +42,18 @@ export interface InboundOptions {
   readonly shared: SharedState;
   readonly resolver: Resolver;
   readonly standingOf?: StandingOf;
+  /** Of the configuration of the moment. Absent: none. */
+  readonly lookups?: () => Lookups;
+  /** Absent: no address is verified. */
+  readonly verify?: Verify;
+  /** Make the waiting mail of a domain due. @default says that it cannot */
+  readonly flushDomain?: SessionPorts["flushDomain"];
   /** Milliseconds an answer waits after too many mistakes. @default 1000 */
   readonly errorDelayMs?: number;
+  /** Milliseconds between two looks at who is too slow. @default 1000 */
+  readonly sweepMs?: number;
+  /** The clock of greylisting. */
+  readonly now?: () => number;
 }
 
 export interface BoundPort {
@@ -63,6 +82,8 @@ interface Door {
 }
 
 const LISTEN_BACKLOG = 511;
+/** How often sessions are looked at that may have used up their time. */
+const SWEEP_MS = 1000;
 /** How long drain waits for sockets it has destroyed. */
 const LAST_WAIT_MS = 1000;
 
@@ -80,7 +101,10 @@ class ShardListeners implements Inbound {
   readonly #ports: SessionPorts;
   readonly #tls: TlsContexts;
   readonly #authenticator: Authenticator;
+  readonly #delegation: Delegation;
+  readonly #load: Load;
   readonly #sessions = new Set<Session>();
+  #sweeper: NodeJS.Timeout | undefined;
   #doors: Door[] = [];
   #applying: Promise<void> = Promise.resolve();
   #draining = false;
@@ -89,7 +113,9 @@ class ShardListeners implements Inbound {
   constructor(options: InboundOptions) {
     this.#options = options;
     this.#tls = new TlsContexts(options.log);
-    this.#authenticator = new Authenticator(options.log);
+    this.#authenticator = new Authenticator(options.log, undefined, options.lookups);
+    this.#delegation = new Delegation(options.log);
+    this.#load = new Load(() => options.config().server.limits, options.log);
     this.#ports = {
       config: options.config,
       queue: options.queue,
@@ -99,9 +125,17 @@ class ShardListeners implements Inbound {
       resolver: options.resolver,
       authenticator: this.#authenticator,
       failures: new FailureCounts(options.shared, options.log),
+      passedClients: new PassedClients(options.shared, options.log),
+      greylist: new Greylist(options.shared, options.log, options.now),
       tls: this.#tls,
-      standingOf: options.standingOf ?? standingOf,
+      standingOf: afterRewriting(options.standingOf ?? standingOf),
+      delegate: this.#delegation.ask,
+      ...(options.lookups === undefined ? {} : { lookups: options.lookups }),
+      ...verifying(options),
       notices: new Notices(options),
+      load: this.#load,
+      rates: new ClientRates(options.shared, options.log),
+      flushDomain: options.flushDomain ?? (() => Promise.resolve({ kind: "unable" })),
       errorDelayMs: options.errorDelayMs ?? 1000,
     };
   }
@@ -121,18 +155,26 @@ class ShardListeners implements Inbound {
 
   async #apply(): Promise<void> {
     if (this.#draining) return;
+    this.#sweeper ??= setInterval(() => {
+      const nowMs = Date.now();
+      for (const session of this.#sessions) session.sweep(nowMs);
+    }, this.#options.sweepMs ?? SWEEP_MS);
     const config = this.#options.config();
     this.#tls.apply(config);
     this.#authenticator.apply(config);
+    this.#delegation.apply(config);
     const wanted = new Map<
       string,
-      { readonly listener: Listener; readonly address: string; readonly identity: string }
+      { readonly listener: Listener; readonly address: string; readonly identity: string; readonly ipv6Only: boolean }
     >();
     for (const listener of config.server.listeners) {
       if (!this.#isServed(listener)) continue;
-      for (const address of this.#options.addresses) {
-        const identity = JSON.stringify([listener.name, address, listener.port, listener.tls.mode === "Implicit"]);
-        wanted.set(identity, { listener, address, identity });
+      const { bindings, refused } = bindingsOf(listener.addresses, this.#options.addresses);
+      if (refused.length > 0) this.#options.log.error({ listener: listener.name, refused }, "listener-address-refused");
+      for (const { address, ipv6Only } of bindings) {
+        const implicit = listener.tls.mode === "Implicit";
+        const identity = JSON.stringify([listener.name, address, listener.port, implicit, ipv6Only]);
+        wanted.set(identity, { listener, address, identity, ipv6Only });
       }
     }
     for (const door of this.#doors) {
@@ -142,8 +184,8 @@ class ShardListeners implements Inbound {
     }
     this.#doors = this.#doors.filter(({ identity }) => wanted.has(identity));
     const open = new Set(this.#doors.map(({ identity }) => identity));
-    for (const { listener, address, identity } of wanted.values()) {
-      if (!open.has(identity)) await this.#open(listener, address, identity);
+    for (const { listener, address, identity, ipv6Only } of wanted.values()) {
+      if (!open.has(identity)) await this.#open(listener, address, identity, ipv6Only);
     }
     for (const { server, settings } of this.#doors) {
       server.configure({
@@ -178,9 +220,10 @@ class ShardListeners implements Inbound {
     return true;
   }
 
-  async #open(listener: Listener, address: string, identity: string): Promise<void> {
+  async #open(listener: Listener, address: string, identity: string, ipv6Only: boolean): Promise<void> {
     const settings = { current: listener };
     const server = new ProtocolServer({
+      terms: () => this.#load.patience(),
       implicitTls: listener.tls.mode === "Implicit",
       converse: (wire) => {
         const session: Session = new Session(wire, settings, this.#ports, () => {
@@ -211,19 +254,19 @@ class ShardListeners implements Inbound {
     const port = listener.port === 0 ? 0 : listener.port + this.#options.portOffset;
     const log = this.#options.log.child({ listener: listener.name, address, port });
     try {
-      await this.#listen(server, address, port);
+      await this.#listen(server, address, port, ipv6Only);
       this.#doors.push({ listener: listener.name, address, identity, settings, server });
       const bound = server.server.address() as AddressInfo;
       log.info({ role: listener.role, tls: listener.tls.mode, port: bound.port }, "listening");
     } catch (error) {
       const code = codeOf(error);
-      if (code === "EAFNOSUPPORT" || code === "EADDRNOTAVAIL")
+      if (listener.addresses === undefined && (code === "EAFNOSUPPORT" || code === "EADDRNOTAVAIL"))
         log.warn({ error: code }, "address-family-not-available");
       else log.error({ error: code }, "listen-failed");
     }
   }
 
-  async #listen(server: ProtocolServer, host: string, port: number): Promise<void> {
+  async #listen(server: ProtocolServer, host: string, port: number, ipv6Only: boolean): Promise<void> {
     const attempt = (reusePort: boolean): Promise<void> =>
       new Promise((resolve, reject) => {
         const failed = (error: Error): void => {
@@ -236,7 +279,7 @@ class ShardListeners implements Inbound {
         };
         server.server.once("error", failed);
         server.server.once("listening", listening);
-        server.listen({ host, port, backlog: LISTEN_BACKLOG, exclusive: true, reusePort });
+        server.listen({ host, port, backlog: LISTEN_BACKLOG, exclusive: true, reusePort, ipv6Only });
       });
     try {
       await attempt(true);
@@ -268,7 +311,9 @@ class ShardListeners implements Inbound {
       for (const session of this.#sessions) session.cutOff();
       await within(emptied, LAST_WAIT_MS);
     }
+    clearInterval(this.#sweeper);
     await this.#authenticator.close();
+    this.#delegation.close();
   }
 }
 
@@ -283,3 +328,7 @@ async function within(done: Promise<void>, ms: number): Promise<void> {
   ]);
   clearTimeout(timer);
 }
+
+/** Probes take the way that mail would take. */
+const verifying = ({ config, verify }: InboundOptions): { readonly verify?: Verify } =>
+  verify === undefined ? {} : { verify: (address) => verify(movedRecipient(config(), address)) };

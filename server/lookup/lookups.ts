@@ -6,7 +6,13 @@
  * Sources whose settings and secrets did not change are taken over by the next configuration, with their connections.
  */
 import { canonicalJson, sha256 } from "../config/canonical.ts";
-import type { LookupRole, LookupSource, TableSource, UnusableSource } from "../config/lookups.ts";
+import {
+  type LookupRole,
+  type LookupSource,
+  rolesOf,
+  type TableSource,
+  type UnusableSource,
+} from "../config/lookups.ts";
 import type { LiveConfig } from "../config/schema.ts";
 import type { Log } from "../observe/log.ts";
 import { lookupAvailable, lookupSeconds } from "../observe/metrics.ts";
@@ -21,11 +27,18 @@ import { Table } from "./table.ts";
 export interface Lookups {
   /** Is there anybody to ask? Without, no question costs anything. */
   has(role: LookupRole): boolean;
+  /** Those that answer for a role, in their order. */
+  names(role: LookupRole): readonly string[];
   /**
    * The values for the first key that any source knows. All sources are asked for the first key, then for the second: as Postfix. The first key is asked alone, because it
-   * answers most questions; the others at once, so that a miss costs two round trips to a source. Throws LookupUnavailable and nothing else.
+   * answers most questions; the others at once, so that a miss costs two round trips to a source. `sources`: ask only these, by their names; of inline tables, whatever
+   * their roles. Throws LookupUnavailable and nothing else.
    */
-  first(role: LookupRole, keys: LookupKey | readonly LookupKey[]): Promise<Answer | undefined>;
+  first(
+    role: LookupRole,
+    keys: LookupKey | readonly LookupKey[],
+    sources?: readonly string[],
+  ): Promise<Answer | undefined>;
   /** An inline table by its name, for settings that name one. */
   table(name: string): Table | undefined;
   /** End the connections of sources that no newer configuration took over. */
@@ -136,11 +149,6 @@ function missingSecret(source: LookupSource, secrets: SourceSecrets): string | u
   return undefined;
 }
 
-const rolesOf = (source: AskedSource): LookupRole[] =>
-  Object.keys(
-    source.kind === "mysql" ? source.queries : source.kind === "ldap" ? source.searches : source.maps,
-  ) as LookupRole[];
-
 /** In its place in the order it says for every key that nobody knows. */
 function unusable(name: string, roles: readonly LookupRole[], reason: string): Source {
   const lookup: Lookup = {
@@ -210,13 +218,29 @@ class ConfiguredLookups implements Lookups {
     return this.#byRole.has(role);
   }
 
+  names(role: LookupRole): readonly string[] {
+    return (this.#byRole.get(role) ?? []).map(({ name }) => name);
+  }
+
+  /** In the order of the configuration. */
+  #named(role: LookupRole, names: readonly string[]): readonly Lookup[] {
+    return this.running.flatMap(({ name, lookups, table }) => {
+      const lookup = names.includes(name) ? (lookups.get(role) ?? table) : undefined;
+      return lookup === undefined ? [] : [lookup];
+    });
+  }
+
   table(name: string): Table | undefined {
     return this.running.find((each) => each.table?.name === name)?.table;
   }
 
-  async first(role: LookupRole, keys: LookupKey | readonly LookupKey[]): Promise<Answer | undefined> {
-    const lookups = this.#byRole.get(role);
-    if (lookups === undefined) return undefined;
+  async first(
+    role: LookupRole,
+    keys: LookupKey | readonly LookupKey[],
+    sources?: readonly string[],
+  ): Promise<Answer | undefined> {
+    const lookups = sources === undefined ? this.#byRole.get(role) : this.#named(role, sources);
+    if (lookups === undefined || lookups.length === 0) return undefined;
     const [whole, ...parts] = (typeof keys === "string" ? [keys] : keys).map((key) => key.toLowerCase());
     if (whole === undefined || whole === "") return undefined;
     const found = await inOrder(lookups, whole);

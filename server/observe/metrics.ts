@@ -23,6 +23,11 @@ export const connectionsOpen = new Gauge({
   labelNames: ["listener"] as const,
   registers,
 });
+export const stress = new Gauge({
+  name: "packetboat_stress",
+  help: "Shards that are under stress: four fifths of limits.connections are taken, and idle or erring clients are sent away soon.",
+  registers,
+});
 export const messagesAccepted = new Counter({
   name: "packetboat_messages_accepted_total",
   help: "Messages answered 250, by listener.",
@@ -37,8 +42,33 @@ export const bytesAccepted = new Counter({
 });
 export const rejected = new Counter({
   name: "packetboat_rejected_total",
-  help: "Commands or messages refused, by listener, stage (connect, helo, mail, rcpt, data, auth) and reason.",
+  help: "Commands or messages refused, by listener, stage (connect, helo, mail, rcpt, data, auth, etrn) and reason.",
   labelNames: ["listener", "stage", "reason", "class"] as const,
+  registers,
+});
+export const policyServiceAnswers = new Counter({
+  name: "packetboat_policy_service_answers_total",
+  help: "Questions to policy services, by service and result: answered, unavailable, unreadable. The last two became the default action.",
+  labelNames: ["service", "result"] as const,
+  registers,
+});
+export const policyServiceSeconds = new Histogram({
+  name: "packetboat_policy_service_seconds",
+  help: "From a question to a policy service to its answer, waiting and tries included.",
+  labelNames: ["service"] as const,
+  buckets: seconds,
+  registers,
+});
+export const addressProbes = new Counter({
+  name: "packetboat_address_probes_total",
+  help: "Questions to other servers whether an address exists, by result: deliverable, undeliverable, down (nobody could say).",
+  labelNames: ["result"] as const,
+  registers,
+});
+export const verifications = new Counter({
+  name: "packetboat_address_verifications_total",
+  help: "Addresses that had to be verified, by result (deliverable, undeliverable, unknown) and from where it was known: memory, probe.",
+  labelNames: ["result", "from"] as const,
   registers,
 });
 export const authentications = new Counter({
@@ -156,5 +186,29 @@ export const lookupAvailable = new Gauge({
   help: "0 while no host of this source of lookups answers, as seen by the shard that sees least.",
   labelNames: ["lookup"] as const,
   aggregator: "min",
+  registers,
+});
+export const dnsblQueries = new Counter({
+  name: "packetboat_dnsbl_queries_total",
+  help: "Questions to DNS lists, by list and result (listed, clear, unanswered, refused: the list does not answer this resolver, implausible: outside 127.0.0.0/8).",
+  labelNames: ["list", "result"] as const,
+  registers,
+});
+export const postscreenTests = new Counter({
+  name: "packetboat_postscreen_tests_total",
+  help: "Tests of clients before and after the greeting, by listener, test (access, pregreet, dnsbl, pipelining, command, newline) and result (pass, ignore, enforce, drop).",
+  labelNames: ["listener", "test", "result"] as const,
+  registers,
+});
+export const postscreenClients = new Counter({
+  name: "packetboat_postscreen_clients_total",
+  help: "Clients that came to postscreen, by listener and what became of them before the greeting (trusted, permitted, remembered, allowlisted, passed, failed, gone).",
+  labelNames: ["listener", "result"] as const,
+  registers,
+});
+export const greylisted = new Counter({
+  name: "packetboat_greylisting_total",
+  help: "Recipients asked about in greylisting, by result (new, early: came back too soon, passed: waited long enough, known, allowed: a network that waited often, unavailable: the shared state does not answer).",
+  labelNames: ["result"] as const,
   registers,
 });

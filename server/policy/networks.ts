@@ -48,22 +48,43 @@ export function isInNetworks(networks: readonly string[], address: string): bool
   return isInBlocks(blocks, address);
 }
 
-/** Whom connection limits count together: an IPv4 address, or the /64 of an IPv6 one (one customer holds at least that much). */
-export function clientGroup(address: string): string {
+/** How many bits of their addresses the addresses of one client share. */
+export interface ClientPrefix {
+  readonly ipv4: number;
+  readonly ipv6: number;
+}
+
+/** One customer holds at least a /64 of IPv6. */
+const usualPrefix: ClientPrefix = { ipv4: 32, ipv6: 64 };
+
+const groupsOf = (side: string): number[] =>
+  side === ""
+    ? []
+    : side.split(":").flatMap((group) => {
+        if (!group.includes(".")) return [Number.parseInt(group, 16)];
+        // A dotted quad at the end fills two groups.
+        const [a = 0, b = 0, c = 0, d = 0] = group.split(".").map(Number);
+        return [a * 256 + b, c * 256 + d];
+      });
+
+/** The first `bits` of units of `width` bits each; the others are zero. */
+const masked = (units: readonly number[], width: number, bits: number): number[] =>
+  units.map((unit, place) => {
+    const cut = Math.min(Math.max(width - (bits - place * width), 0), width);
+    return Math.floor(unit / 2 ** cut) * 2 ** cut;
+  });
+
+/** Whom limits count together: an IPv4 address and the /64 of an IPv6 one, where the configuration does not say otherwise. */
+export function clientGroup(address: string, { ipv4, ipv6 }: ClientPrefix = usualPrefix): string {
   const plain = plainAddress(address);
-  if (isIP(plain) !== 6) return plain;
-  const [head = "", tail] = (plain.split("%")[0] ?? "").split("::");
-  const left = head === "" ? [] : head.split(":");
-  // Inside the first four groups "::" stands for zeros; the right side counts from the end.
-  if (tail !== undefined) {
-    const right = tail === "" ? [] : tail.split(":");
-    // A dotted quad at the end fills two groups.
-    const rightGroups = right.length + (right.at(-1)?.includes(".") === true ? 1 : 0);
-    while (left.length + rightGroups < 8) left.push("0");
-    left.push(...right);
+  if (isIP(plain) !== 6) {
+    if (ipv4 >= 32 || isIP(plain) !== 4) return plain;
+    return `${masked(plain.split(".").map(Number), 8, ipv4).join(".")}/${ipv4}`;
   }
-  return `${left
-    .slice(0, 4)
-    .map((group) => Number.parseInt(group, 16).toString(16))
-    .join(":")}::/64`;
+  const [head = "", tail] = (plain.split("%")[0] ?? "").split("::");
+  const left = groupsOf(head);
+  const right = groupsOf(tail ?? "");
+  const groups = [...left, ...Array<number>(Math.max(0, 8 - left.length - right.length)).fill(0), ...right];
+  const shown = masked(groups, 16, ipv6).slice(0, Math.max(1, Math.ceil(ipv6 / 16)));
+  return `${shown.map((group) => group.toString(16)).join(":")}${shown.length < 8 ? "::" : ""}/${ipv6}`;
 }

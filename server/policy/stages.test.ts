@@ -7,27 +7,41 @@ test("the policy reads", () => {
   const read = Object.fromEntries(
     Object.entries(stages).map(([stage, lists]) => [
       stage,
-      lists.map(({ name, checks }) => `${name}: ${checks.map((check) => check.name).join(", ")}`),
+      lists.map(({ name, checks, early }) =>
+        typeof checks === "function"
+          ? `restrictions.${name}${early === true ? ", refusals" : ""}`
+          : `${name}: ${checks.map((check) => check.name).join(", ")}`,
+      ),
     ]),
   );
   assert.deepEqual(read, {
-    connect: ["limits: tooManyConnections, tooManyConnectionsOfClient"],
-    helo: ["helo: "],
+    connect: ["limits: tooManyConnections, tooManyConnectionsOfClient, tooManyNewConnections"],
+    greeting: ["restrictions.client, refusals"],
+    helo: ["restrictions.helo, refusals"],
     mail: [
       "session: heloMissing, tlsMissing, clientCertificateMissing, authenticationMissing, userIsGone",
+      "limits: tooMuchMail",
       "envelope: senderNeedsUtf8, declaredSizeTooLarge",
-      "client: clientAccess",
-      "helo: heloAccess",
-      "sender: senderAccess",
+      "restrictions.sender, refusals",
       "ownership: senderNotOwned",
       "queue: queueTakesNothing",
     ],
     rcpt: [
+      "postscreen: failedPostscreen",
+      "limits: tooManyRecipientsOfClient",
       "envelope: recipientNeedsUtf8, tooManyRecipients",
+      "restrictions.client",
+      "restrictions.helo",
+      "restrictions.sender",
       "relay: relayDenied, hiddenRoute",
-      "recipient: recipientAccess",
-      "standing: recipientRefused",
+      "restrictions.recipient",
+      "standing: recipientRefused, recipientUnverified",
+      "newcomers: nothingToProve, clientIsOurs, permittedByAccessRule, listedInDns, greylisted",
+      "restrictions.delegated, all",
+      "restrictions.delegated",
     ],
-    data: ["data: "],
+    data: ["restrictions.data"],
+    etrn: ["restrictions.client", "restrictions.helo", "restrictions.etrn"],
+    end: ["restrictions.delegated"],
   });
 });

@@ -4,9 +4,10 @@
  * - pass: no opinion, ask the next check.
  * - permit: ends its list (as Postfix' OK does); the lists after it are still asked, and it never allows relaying.
  * - reject, defer: the reply is given now.
- * - discard: the client is told yes, the mail is thrown away.
+ * - discard: ends its list as a permit does; what would have been a yes stays one for the client, and the mail is thrown away.
  * - uncertain: a look-up failed; the rest is asked, and what would have been a yes becomes 451 (Postfix defer_if_permit).
  * - unsettled: the rest is asked, and what would have been a no for good becomes this reply (Postfix defer_if_reject).
+ * - note: no opinion, but a line in the log (Postfix WARN, INFO).
  * - effect: no opinion, but something is to happen to the message if it is taken (Postfix HOLD, REDIRECT, PREPEND, BCC).
  */
 import type { Reply } from "../reply.ts";
@@ -15,6 +16,7 @@ import type { Effect } from "./effect.ts";
 /** Label values of packetboat_rejected_total and the `reason` of log lines. */
 export const REASONS = [
   "access-client",
+  "access-etrn",
   "access-helo",
   "access-recipient",
   "access-sender",
@@ -24,21 +26,31 @@ export const REASONS = [
   "authentication-unavailable",
   "bad-address",
   "bad-command",
+  "bad-helo",
   "bad-parameter",
   "bad-sequence",
   "bare-newline",
   "client-certificate-required",
+  "client-rate",
+  "dnsbl",
+  "greylisted",
   "header-too-large",
   "internal",
   "lookup-failed",
   "message-too-large",
+  "multi-recipient-bounce",
+  "not-a-proxy",
   "not-an-address",
   "nul-byte",
+  "pipelining",
   "policy-service",
+  "policy-service-failed",
+  "postscreen",
   "queue-failed",
   "queue-full",
   "relay-denied",
   "relocated",
+  "restricted",
   "sender-not-owned",
   "suspended",
   "tls-required",
@@ -46,12 +58,20 @@ export const REASONS = [
   "too-many-connections",
   "too-many-errors",
   "too-many-hops",
+  "too-many-messages",
   "too-many-recipients",
+  "too-slow",
+  "unknown-client-name",
+  "unknown-domain",
+  "unknown-helo",
   "unknown-user",
+  "unlisted-sender",
+  "unverified-recipient",
+  "unverified-sender",
 ] as const;
 export type Reason = (typeof REASONS)[number];
 
-export type Stage = "connect" | "helo" | "auth" | "mail" | "rcpt" | "data";
+export type Stage = "connect" | "helo" | "auth" | "mail" | "rcpt" | "data" | "etrn";
 
 export type Refusal = { readonly kind: "reject" | "defer"; readonly reason: Reason; readonly reply: Reply };
 export type Verdict =
@@ -61,7 +81,8 @@ export type Verdict =
   | { readonly kind: "discard"; readonly reason: Reason }
   | { readonly kind: "uncertain"; readonly reason: Reason; readonly reply: Reply }
   | { readonly kind: "unsettled"; readonly reason: Reason; readonly reply: Reply }
-  | { readonly kind: "effect"; readonly effect: Effect };
+  | { readonly kind: "effect"; readonly effect: Effect }
+  | { readonly kind: "note"; readonly level: "warn" | "info"; readonly text: string };
 
 export const pass: Verdict = { kind: "pass" };
 export const permit = (reason: Reason): Verdict => ({ kind: "permit", reason });

@@ -56,6 +56,20 @@ export interface Origin {
   readonly helo: string;
   readonly protocol: string;
   readonly authenticatedAs?: string;
+  readonly forwarded?: ForwardedOrigin;
+}
+
+/** What a trusted proxy or content filter said of where the message came from first (XFORWARD). `unknown`: it does not know. */
+export interface ForwardedOrigin {
+  readonly clientName?: string;
+  readonly clientAddress?: string;
+  readonly clientPort?: string;
+  readonly protocol?: string;
+  readonly helo?: string;
+  /** Its name in the queue it came from. */
+  readonly queueId?: string;
+  /** LOCAL: written there; REMOTE: received there. */
+  readonly source?: string;
 }
 
 /** Where what this server writes itself comes from: no listener, no client. */

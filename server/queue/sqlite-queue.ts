@@ -70,8 +70,8 @@ const READ_CHUNKS = 4;
 const MOST_LISTED = 1000;
 /** Characters of a dialogue; who delivers keeps it shorter than that. */
 const LONGEST_DIALOGUE = 8192;
-/** Of messages on their first way out. */
-const FRESH_BYTES = 6_291_456;
+/** Of messages on their first way out. More would outlive the young generation and wait there for a full collection. */
+const FRESH_BYTES = 2_097_152;
 
 export async function openQueue(options: QueueOptions): Promise<SqliteQueue> {
   const { path, shard, minFreeBytes, now = Date.now, maxDatabaseBytes } = options;

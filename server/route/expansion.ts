@@ -1,14 +1,14 @@
 /**
  * Alias expansion: from one address to the addresses that are final.
  *
- * Runs before a transport is chosen; pure over LiveConfig. An address is final when nothing rewrites it, or when its own alias or forwarding names it
+ * Runs before a transport is chosen; pure over the configuration and what look-ups said (asked.ts). An address is final when nothing rewrites it, or when its own alias or forwarding names it
  * (that is how a list keeps a copy). Bounded: deeper than 100 steps or wider than 1,000 addresses is 5.4.6, as is a circle that nothing leaves.
  * Unmatched extensions travel along (`sales+x` → `bob+x`), as Postfix does for virtual aliases, but only onto destinations that have none of their own,
  * so that an alias onto one of its own extensions ends. RFC 5321 §3.9.1 (alias), RFC 3463 §3.5 (X.4.6 routing loop).
  */
 import { addressKey, splitAddress } from "../config/address.ts";
-import type { LiveConfig } from "../config/schema.ts";
 import type { Reply } from "../reply.ts";
+import type { Routing } from "./asked.ts";
 import { extensionAt, findAddress } from "./lookup.ts";
 import { routeReplies } from "./replies.ts";
 
@@ -23,13 +23,14 @@ export type Expansion =
 export const recipientKey = (address: string): string => addressKey(address) ?? address.toLowerCase();
 
 /** One step: what the tables put in this address's place; undefined when it is final. */
-export function replacedBy(config: LiveConfig, address: string): readonly string[] | undefined {
+export function replacedBy(config: Routing, address: string): readonly string[] | undefined {
   const found = findAddress(config, address);
   switch (found.kind) {
     case "not-an-address":
     case "remote":
     case "any":
     case "unknown":
+    case "unanswered":
       return undefined;
     case "postmaster":
       return found.destinations.length === 0 ? undefined : found.destinations;
@@ -55,9 +56,13 @@ export function replacedBy(config: LiveConfig, address: string): readonly string
   }
 }
 
-export function expand(config: LiveConfig, address: string): Expansion {
+const unanswered: Expansion = { kind: "fail", reply: routeReplies.lookupFailed };
+const isUnanswered = (config: Routing, address: string): boolean =>
+  config.asked !== undefined && findAddress(config, address).kind === "unanswered";
+
+export function expand(config: Routing, address: string): Expansion {
   const first = replacedBy(config, address);
-  if (first === undefined) return { kind: "final", addresses: [address] };
+  if (first === undefined) return isUnanswered(config, address) ? unanswered : { kind: "final", addresses: [address] };
 
   const finals = new Map<string, string>();
   const seen = new Set([recipientKey(address)]);
@@ -75,6 +80,8 @@ export function expand(config: LiveConfig, address: string): Expansion {
           seen.add(key);
           if (seen.size > widestExpansion) return { kind: "fail", reply: routeReplies.aliasLoop };
           const further = replacedBy(config, child);
+          // A part of an alias now and the rest later could reach the same reader twice.
+          if (further === undefined && isUnanswered(config, child)) return unanswered;
           if (further === undefined) finals.set(key, child);
           else next.push({ address: child, replacements: further });
         }

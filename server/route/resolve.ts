@@ -5,18 +5,24 @@
  * then the transport: mailbox delivery, domain delivery, Route by destination, Route by sender, relayHost, MX of the domain.
  * Fails as a value: unknown user, unknown here, suspended, relocated, alias loop (5.4.6) or width (5.4.6); never throws.
  */
-import type { Delivery, LiveConfig } from "../config/schema.ts";
+import type { Delivery, LiveConfig, TlsPolicyEntry } from "../config/schema.ts";
 import type { Reply } from "../reply.ts";
+import type { Routing } from "./asked.ts";
 
 export type RecipientStanding =
   /** One of ours: a mailbox, alias, or relay recipient. */
-  | { readonly kind: "local"; readonly domainClass: "Mailbox" | "Alias" | "Relay" }
+  | {
+      readonly kind: "local";
+      readonly domainClass: "Mailbox" | "Alias" | "Relay";
+      /** Whether it exists only the server behind knows. */
+      readonly unverified?: true;
+    }
   /** A domain we do not serve: relaying, for those who may. */
   | { readonly kind: "remote" }
   | {
       readonly kind: "refused";
       readonly reply: Reply;
-      readonly reason: "unknown-user" | "suspended" | "relocated" | "not-an-address";
+      readonly reason: "unknown-user" | "suspended" | "relocated" | "not-an-address" | "internal" | "lookup-failed";
     };
 
 /** RFC 5321 §5: what delivery needs to know. */
@@ -38,6 +44,8 @@ export interface Transport {
   readonly destination: string;
   /** The domain whose TLSPolicy decides (the recipient's domain, never the MX host), or the next hop as `[host]:port`. */
   readonly tlsPolicyKey: string;
+  /** From a look-up, where no TLSPolicy object decides. */
+  readonly tlsPolicy?: TlsPolicyEntry;
   /** The mailbox address a maildir or LMTP delivery is for: alias and extension removed for maildir, kept for LMTP. */
   readonly mailbox?: string;
   readonly connections?: number;
@@ -51,8 +59,9 @@ export interface Transport {
 }
 
 export type ResolveRecipient = (
-  config: LiveConfig,
+  config: Routing,
   address: string,
   options: { readonly sender: string; readonly expanded: boolean },
 ) => Resolution;
-export type StandingOf = (config: LiveConfig, address: string) => RecipientStanding;
+/** A promise where look-ups must be asked first. */
+export type StandingOf = (config: LiveConfig, address: string) => RecipientStanding | Promise<RecipientStanding>;

@@ -6,9 +6,10 @@
  */
 import { findAddress } from "./lookup.ts";
 import { relocated, routeReplies } from "./replies.ts";
-import type { StandingOf } from "./resolve.ts";
+import type { Routing } from "./asked.ts";
+import type { RecipientStanding } from "./resolve.ts";
 
-export const standingOf: StandingOf = (config, address) => {
+export const standingOf = (config: Routing, address: string): RecipientStanding => {
   const found = findAddress(config, address);
   switch (found.kind) {
     case "not-an-address":
@@ -18,8 +19,15 @@ export const standingOf: StandingOf = (config, address) => {
     case "postmaster":
       return { kind: "local", domainClass: "Mailbox" };
     case "catch-all":
-    case "any":
       return { kind: "local", domainClass: found.domain.class };
+    case "any": {
+      const local = { kind: "local", domainClass: found.domain.class } as const;
+      // RFC 5321 §4.5.1: postmaster exists, whatever the server behind says.
+      const isUnverified = found.domain.recipients === "Verify" && found.parsed.localKey !== "postmaster";
+      return isUnverified ? { ...local, unverified: true } : local;
+    }
+    case "unanswered":
+      return { kind: "refused", reply: routeReplies.lookupFailed, reason: "lookup-failed" };
     case "unknown":
       return { kind: "refused", reply: routeReplies.unknownUser, reason: "unknown-user" };
     case "entry": {

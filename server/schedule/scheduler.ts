@@ -14,6 +14,8 @@ import { deliverySeconds } from "../observe/metrics.ts";
 import { type Queue, type QueuedMessage, type QueuedRecipient, QueueUnavailable } from "../queue/queue.ts";
 import { nullSenderKey, senderKey } from "../queue/sender-key.ts";
 import type { Reply } from "../reply.ts";
+import type { Routing } from "../route/asked.ts";
+import type { Ask } from "../route/asking.ts";
 import type { ResolveRecipient, Transport } from "../route/resolve.ts";
 import { Attempts } from "./attempts.ts";
 import { transportLabel } from "./delivery-log.ts";
@@ -21,7 +23,7 @@ import { Destination, type Shape } from "./destination.ts";
 import { LostMail } from "./lost-mail.ts";
 import { Room, weightOf } from "./room.ts";
 import { type Answer, Rounds } from "./rounds.ts";
-import { sortRecipients } from "./sorting.ts";
+import { sortRecipients, type Sorted } from "./sorting.ts";
 import { deliverInTime, failed, graceMs, longestDeliveryMs } from "./time-limit.ts";
 import { feedbackOf } from "./trouble.ts";
 import { Watchdog } from "./watchdog.ts";
@@ -30,6 +32,8 @@ export interface SchedulerOptions {
   readonly queue: Queue;
   readonly deliver: Deliver;
   readonly resolveRecipient: ResolveRecipient;
+  /** Asks look-ups what sorting must know. Absent: objects alone decide. */
+  readonly ask?: Ask;
   readonly config: () => LiveConfig;
   readonly log: Log;
   readonly now?: () => number;
@@ -342,7 +346,34 @@ class QueueScheduler implements Scheduler {
 
   #take(message: QueuedMessage, sender: string): void {
     const claimedMs = this.#now();
-    const sorted = sortRecipients(this.#options.config(), this.#options.resolveRecipient, message);
+    const { ask, config, resolveRecipient } = this.#options;
+    const sort = (routing: Routing): Sorted => sortRecipients(routing, resolveRecipient, message);
+    const sorted = ask === undefined ? sort(config()) : ask(config(), sort);
+    if (sorted instanceof Promise) void this.#placeLater(message, sender, sorted, claimedMs);
+    else this.#place(message, sender, sorted, claimedMs);
+  }
+
+  /** While look-ups are asked, the message is held and counts. */
+  async #placeLater(message: QueuedMessage, sender: string, asked: Promise<Sorted>, claimedMs: number): Promise<void> {
+    const weight = weightOf(message.recipients.length);
+    this.#room.enter(sender, weight);
+    this.#count(message.id, 1);
+    const giveBack = (dueMs?: number): void =>
+      this.#track(message.id, this.#settled(this.#attempts.giveBack(message, message.recipients, dueMs)));
+    try {
+      const sorted = await asked;
+      if (this.#draining) giveBack();
+      else this.#place(message, sender, sorted, claimedMs);
+    } catch (error) {
+      this.#options.log.error({ event: "scheduler-bug", id: message.id, error: String(error) });
+      giveBack(this.#now() + crowdedMs);
+    } finally {
+      this.#room.leave(sender, weight);
+      this.#count(message.id, -1);
+    }
+  }
+
+  #place(message: QueuedMessage, sender: string, sorted: Sorted, claimedMs: number): void {
     if (sorted.decided.length > 0) {
       const weight = weightOf(sorted.decided.length);
       this.#room.enter(sender, weight);
@@ -433,7 +464,7 @@ class QueueScheduler implements Scheduler {
     destination.start(job.sender, nowMs, job.sender === nullSenderKey);
     this.#countActive(job.sender, 1);
     this.#lastStartMs = this.#elapsedMs();
-    const { deliveryMs = 600_000 } = this.#options;
+    const { deliveryMs = 1_500_000 } = this.#options;
     const running: Running = {
       job,
       destination,

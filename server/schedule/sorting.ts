@@ -1,13 +1,13 @@
 /**
  * Sorting the recipients of a claimed message: what is decided without a delivery, and what goes where.
  *
- * First step after a claim, with the configuration of this moment. Pure. A group is one transaction: same transport, at most 100 recipients.
+ * First step after a claim, with the configuration of this moment and what look-ups say. Pure. A group is one transaction: same transport, at most 100 recipients.
  * Destinations that mail needs no connection for (hold) are decided here. RFC 5321 §3.9.1 (aliases), RFC 3461 §5.2.7 (parameters travel along).
  */
-import type { LiveConfig } from "../config/schema.ts";
 import { originalRecipientOf } from "../dsn/typed-address.ts";
 import type { NewRecipient, Notify, QueuedMessage, QueuedRecipient } from "../queue/queue.ts";
 import type { Reply } from "../reply.ts";
+import type { Routing } from "../route/asked.ts";
 import type { ResolveRecipient, Transport } from "../route/resolve.ts";
 
 export type Decided = { readonly recipient: QueuedRecipient } & (
@@ -24,7 +24,7 @@ export interface Sorted {
 /** RFC 5321 §4.5.3.1.8. */
 const mostRecipients = 100;
 
-export function sortRecipients(config: LiveConfig, resolve: ResolveRecipient, message: QueuedMessage): Sorted {
+export function sortRecipients(config: Routing, resolve: ResolveRecipient, message: QueuedMessage): Sorted {
   const decided: Decided[] = [];
   const groups: { transport: Transport; recipients: QueuedRecipient[] }[] = [];
   const open = new Map<string, (typeof groups)[number]>();

@@ -1,8 +1,9 @@
 /**
  * The watchdog of a delivery: whatever happens inside it, an outcome for every recipient within its time.
  *
- * Between the scheduler and Deliver. A delivery gets ten minutes and what its size takes at 8 KiB a second; then it is aborted, and a moment later
- * given up, so that one that hangs does not keep its place for ever. Never rejects: an exception is a bug, is logged, and the mail waits.
+ * Between the scheduler and Deliver. A delivery gets 25 minutes and what its size takes at 8 KiB a second; then it is aborted, and a moment later
+ * given up, so that one that hangs does not keep its place for ever. That is more than one slow peer may take: 5 minutes to be greeted, 5 for an answer, 10 after
+ * the final dot (RFC 5321 §4.5.3.2), where a cut would mean the message twice. Never rejects: an exception is a bug, is logged, and the mail waits.
  */
 import { type Deliver, type DeliveryJob, type DeliveryReport, failedReport } from "../deliver/deliver.ts";
 import type { Log } from "../observe/log.ts";

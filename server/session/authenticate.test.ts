@@ -286,6 +286,8 @@ test("a shared state that does not answer lets everybody try", { timeout }, asyn
     acquire: () => Promise.reject(new Error("gone")),
     release: () => Promise.reject(new Error("gone")),
     add: () => Promise.reject(new Error("gone")),
+    remember: () => Promise.reject(new Error("gone")),
+    recall: () => Promise.reject(new Error("gone")),
   };
   await using server = await aServer(configOf({ failures: { perClient: 1, perUser: 1, windowMs: 1000 } }), {
     shared: broken,

@@ -9,7 +9,6 @@ import type { Asker } from "../auth/authenticator.ts";
 import { mayLogIn } from "../auth/login-name.ts";
 import { beginSasl, type SaslStep } from "../auth/sasl.ts";
 import { authentications } from "../observe/metrics.ts";
-import { clientGroup } from "../policy/networks.ts";
 import { replies } from "./replies.ts";
 import type { Answer, Session } from "./session.ts";
 
@@ -41,8 +40,10 @@ export async function authenticate(session: Session, argument: string): Promise<
   if (client.helo === undefined) return session.refusal("auth", "bad-sequence", replies.heloFirst);
   if (client.user !== undefined) return session.refusal("auth", "bad-sequence", replies.authRepeated);
   if (session.transaction !== undefined) return session.refusal("auth", "bad-sequence", replies.authInTransaction);
+  if (await client.exceeds("auths")) return session.refusal("auth", "client-rate", replies.tooManyAuths);
+  client.mechanism = /^[\w-]{1,20}/.exec(argument)?.[0].toUpperCase();
   const { failures } = client.config.server.authentication;
-  if (!(await ports.failures.clientMayTry(failures, clientGroup(client.address)))) return limited(session, undefined);
+  if (!(await ports.failures.clientMayTry(failures, client.group))) return limited(session, undefined);
   return proceed(session, await beginSasl(argument, ports.authenticator.mechanisms(askerOf(session))));
 }
 
@@ -79,7 +80,7 @@ const count = (session: Session, result: "success" | "failure" | "unavailable" |
 async function check(session: Session, username: string, password: string): Promise<Answer> {
   const { client, ports } = session;
   const { failures } = client.config.server.authentication;
-  if (!(await ports.failures.userMayTry(failures, clientGroup(client.address), username)))
+  if (!(await ports.failures.userMayTry(failures, client.group, username)))
     return limited(session, username);
   const { config, client: end } = askerOf(session);
   const result = await ports.authenticator.check({ config, username, password, client: end });
@@ -100,7 +101,7 @@ async function accept(session: Session, user: string): Promise<Answer> {
   const { client, ports } = session;
   if (!mayLogIn(client.config, user)) return refuse(session, user);
   const { failures } = client.config.server.authentication;
-  if (!(await ports.failures.userMayTry(failures, clientGroup(client.address), user))) return limited(session, user);
+  if (!(await ports.failures.userMayTry(failures, client.group, user))) return limited(session, user);
   return admit(session, user, user);
 }
 
@@ -109,7 +110,7 @@ async function admit(session: Session, user: string, username: string): Promise<
   client.user = user;
   count(session, "success");
   session.log.info({ user }, "auth");
-  await ports.failures.succeeded(clientGroup(client.address), username);
+  await ports.failures.succeeded(client.group, username);
   return replies.authSucceeded;
 }
 
@@ -119,7 +120,7 @@ async function refuse(session: Session, username: string): Promise<Answer> {
   count(session, "failure");
   session.log.info({ user: username.slice(0, 255) }, "auth-failed");
   const name = username === "" ? undefined : username;
-  const pauses = await ports.failures.failed(failures, clientGroup(client.address), name);
+  const pauses = await ports.failures.failed(failures, client.group, name);
   if (pauses > 0 && ports.errorDelayMs > 0)
     await new Promise((resolve) => setTimeout(resolve, pauses * ports.errorDelayMs));
   return session.refusal("auth", "authentication-failed", replies.authFailed);

@@ -11,8 +11,9 @@ import { Intake, type IntakeFault, type IntakeResult } from "../content/intake.t
 import { missingFields, protocolName, receivedField } from "../content/trace.ts";
 import { acceptSeconds, bytesAccepted, messagesAccepted } from "../observe/metrics.ts";
 import { decide } from "../policy/chain.ts";
-import { stages } from "../policy/stages.ts";
-import type { Reason } from "../policy/verdict.ts";
+import type { DataFacts } from "../policy/facts.ts";
+import { stagesOf } from "../policy/reinject.ts";
+import { defer, type Reason } from "../policy/verdict.ts";
 import {
   type Envelope,
   type MessageWriter,
@@ -21,11 +22,16 @@ import {
   QueueUnavailable,
 } from "../queue/queue.ts";
 import { type Reply, replyLine } from "../reply.ts";
+import { headerEditor, isHeaderOurs, rewrittenEnvelope, senderOnTheWayIn } from "../rewrite/incoming.ts";
+import { RewritingTrouble } from "../rewrite/rewriting.ts";
+import { routeReplies } from "../route/replies.ts";
 import { isHeldBy, prependedFields, recipientsOf } from "./effects.ts";
+import { logNotes } from "./notes.ts";
 import { replies } from "./replies.ts";
 import type { Answer, Session } from "./session.ts";
-import { causeOf, isRefusal, type Transaction } from "./transaction.ts";
+import { causeOf, isRefusal, type RefusalDecision, type Transaction } from "./transaction.ts";
 import type { DataSink } from "./wire.ts";
+import { forwardedFields } from "./xclient.ts";
 
 /** A message under way. */
 export interface Incoming {
@@ -147,12 +153,15 @@ async function begin(session: Session, decoder: Decoder): Promise<Reply | Incomi
       transaction.refusedRecipients > 0 ? replies.noValidRecipients : replies.rcptFirst,
     );
   }
-  const decision = await decide(stages.data, client);
-  if (isRefusal(decision)) return session.refusal("data", decision.reason, decision.reply);
+  const decision = await decide(stagesOf(client.listener).data, dataFacts(session, transaction));
+  logNotes(session, decision, { from: transaction.sender });
+  if (isRefusal(decision)) return refusedMessage(session, transaction, decision);
   transaction.effects.push(...(decision.effects ?? []));
   const clientName = await client.name();
   try {
-    return incomingOf(session, { transaction, writer: session.ports.queue.newMessage(), clientName, decoder });
+    const isDiscarded = transaction.discarded || decision.kind === "discard";
+    const writer = session.ports.queue.newMessage();
+    return incomingOf(session, { transaction, isDiscarded, writer, clientName, decoder });
   } catch (error) {
     if (!(error instanceof QueueUnavailable)) throw error;
     const trouble = queueTrouble(error.reason);
@@ -164,6 +173,7 @@ function incomingOf(
   session: Session,
   from: {
     readonly transaction: Transaction;
+    readonly isDiscarded: boolean;
     readonly writer: MessageWriter;
     readonly clientName: string | undefined;
     readonly decoder: Decoder;
@@ -172,10 +182,12 @@ function incomingOf(
   const { transaction, writer, clientName, decoder } = from;
   const { client } = session;
   const { server } = client.config;
-  const { tls, role, authenticatedHeader } = client.listener;
+  const { tls, role, authenticatedHeader, cleanHeaders } = client.listener;
   const receivedMs = Date.now();
-  const isDiscarded = transaction.discarded || transaction.recipients.size === 0;
+  const { forwarded } = session;
+  const isDiscarded = from.isDiscarded || transaction.recipients.size === 0;
   const { id } = writer;
+  const { instance } = client;
   const common = {
     extended: client.helo?.extended === true,
     authenticated: client.user !== undefined,
@@ -186,6 +198,7 @@ function incomingOf(
     writer: isDiscarded ? undefined : writer,
     messageBytes: server.limits.messageSizeBytes,
     headerBytes: server.limits.headerSizeBytes,
+    edit: headerEditor(client),
     top: (header) => {
       const received = receivedField({
         ...common,
@@ -199,11 +212,15 @@ function incomingOf(
         asksCertificate: tls.clientCertificates !== "Ignore",
         authenticatedAs: authenticatedHeader === true ? client.user : undefined,
         recipients: [...transaction.recipients.keys()],
+        hidesClient: cleanHeaders?.hideClientAddress === true,
         receivedMs,
       });
       const top = prependedFields(transaction.effects) + received;
-      if (role !== "Submission") return top;
-      return top + missingFields(header, { receivedMs, id, hostname: server.hostname, sender: transaction.sender });
+      if (role !== "Submission" && !isHeaderOurs(client)) return top;
+      const moved = senderOnTheWayIn(client, transaction.sender);
+      // Trouble with the sender keeps the message from being stored (below); what its header would say does not matter.
+      const sender = moved.kind === "address" ? moved.address : transaction.sender;
+      return top + missingFields(header, { receivedMs, id, hostname: server.hostname, sender });
     },
   });
   // The identity is used, the place in the queue is not.
@@ -219,17 +236,70 @@ function incomingOf(
       helo: client.helo?.name ?? "",
       protocol: protocolName({ ...common, secure: client.tls !== undefined }),
       ...(client.user === undefined ? {} : { authenticatedAs: client.user }),
+      ...(forwarded === undefined ? {} : { forwarded }),
     };
-    const result = await intake.finish({
-      envelope: envelopeOf(transaction),
-      origin,
-      hold: client.config.server.queue.hold || isHeldBy(transaction.effects),
+    let refusal: Reply | undefined;
+    const result = await intake.finish(async () => {
+      const facts = { ...dataFacts(session, transaction), id, instance, size: intake.size };
+      const decision = await decide(stagesOf(client.listener).end, facts);
+      logNotes(session, decision, { from: transaction.sender });
+      if (isRefusal(decision)) {
+        refusal = refusedMessage(session, transaction, decision, id);
+        return "refuse";
+      }
+      if (decision.kind === "discard") return "discard";
+      transaction.effects.push(...(decision.effects ?? []));
+      const hold = client.config.server.queue.hold || isHeldBy(transaction.effects);
+      const rewritten = rewrittenEnvelope(client, envelopeOf(transaction));
+      if (rewritten.kind === "trouble") {
+        const trouble = {
+          ...defer("internal", routeReplies.rewriting),
+          check: "rewriting",
+          cause: new Error(rewritten.reason),
+        };
+        refusal = refusedMessage(session, transaction, trouble, id);
+        return "refuse";
+      }
+      return { envelope: rewritten.envelope, origin, hold };
     });
-    const reply = answer(session, transaction, id, result);
+    const reply = refusal ?? answer(session, transaction, id, result);
     if (result.kind === "queued") acceptSeconds.observe((performance.now() - endedMs) / 1000);
     await session.finishData(reply);
   };
   return { intake, chunks: undefined, conclude };
+}
+
+const dataFacts = ({ client }: Session, { sender, recipients, mail: { size } }: Transaction): DataFacts => ({
+  client,
+  sender,
+  recipients: [...recipients.keys()],
+  declaredSize: size,
+});
+
+/** At DATA and at the end of it: by policy, not for what the message is. */
+function refusedMessage(
+  session: Session,
+  { sender, recipients }: Transaction,
+  refusal: RefusalDecision,
+  id?: string,
+): Reply {
+  const { check, reason, reply, cause } = refusal;
+  const { client } = session;
+  session.log.info(
+    {
+      ...(id === undefined ? {} : { id }),
+      from: sender,
+      nrcpt: recipients.size,
+      helo: client.helo?.name,
+      user: client.user,
+      check,
+      reason,
+      reply: replyLine(reply),
+      ...causeOf(cause),
+    },
+    "data-refused",
+  );
+  return session.refusal("data", reason, reply);
 }
 
 const queueTrouble = (reason: "full" | "failed" | "closed"): { readonly reason: Reason; readonly reply: Reply } =>
@@ -300,6 +370,7 @@ function answer(
           helo: client.helo?.name,
           user: client.user,
           messageId: header.messageId,
+          ...forwardedFields(message.origin.forwarded),
           ...(isHeld ? { held: true } : {}),
           ...(effects.length === 0 ? {} : { effects }),
         },
@@ -308,12 +379,16 @@ function answer(
       if (!isHeld) handOver(session, message);
       return replies.queued(id);
     }
+    case "refused":
+      // Whoever said so has said why.
+      return replies.internal;
     case "discarded":
       log.info({ id, from: sender, size: result.size }, "discarded");
       return replies.queued(id);
     case "fault":
       return refused(result.fault, faultReplies[result.fault]);
     case "failed": {
+      if (result.error instanceof RewritingTrouble) return refused("internal", routeReplies.rewriting, result.error);
       if (!(result.error instanceof QueueUnavailable)) return refused("internal", replies.internal, result.error);
       const { reason, reply } = queueTrouble(result.error.reason);
       return refused(reason, reply, result.error);

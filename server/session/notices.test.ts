@@ -125,19 +125,27 @@ test("an overheard wire passes everything on", () => {
       id: "1",
       remoteAddress: "192.0.2.1",
       remotePort: 2,
+      localAddress: "192.0.2.25",
+      hasMore: false,
       localPort: 3,
       reply: ({ code }) => void calls.push(`reply ${code}`),
       receive: () => void calls.push("receive"),
+      begin: ({ code }) => void calls.push(`begin ${code}`),
+      hear: () => void calls.push("hear"),
+      overdue: () => void calls.push("overdue"),
       startTls: () => void calls.push("startTls"),
       close: () => void calls.push("close"),
     },
-    transcript,
+    () => [transcript],
   );
   wire.reply({ code: 250, enhanced: "2.0.0", text: "Ok" });
   wire.receive({ feed: () => -1, pending: undefined, ended: () => Promise.resolve() });
+  wire.begin({ code: 220, enhanced: "", text: "mx.example.org" });
+  wire.hear(() => undefined);
+  wire.overdue(0);
   wire.startTls();
   wire.close();
-  assert.deepEqual(calls, ["reply 250", "receive", "startTls", "close"]);
+  assert.deepEqual(calls, ["reply 250", "receive", "begin 220", "hear", "overdue", "startTls", "close"]);
   assert.deepEqual([wire.id, wire.remoteAddress, wire.remotePort, wire.localPort], ["1", "192.0.2.1", 2, 3]);
-  assert.deepEqual(transcript.lines, ["Out: 250 2.0.0 Ok", "In:  (message)"]);
+  assert.deepEqual(transcript.lines, ["Out: 250 2.0.0 Ok", "In:  (message)", "Out: 220 mx.example.org"]);
 });

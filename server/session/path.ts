@@ -35,7 +35,11 @@ const quotedString = /^"(?:[ !#-[\]-~\u0080-\u{10ffff}]|\\[ -~])*"$/u;
 export function parsePath(
   argument: string,
   keyword: "FROM" | "TO",
-  options: { readonly strict: boolean },
+  options: {
+    readonly strict: boolean;
+    /** Adds what an address lacks, where that is configured. */
+    readonly completed?: (address: string) => string;
+  },
 ): ParsedPath | undefined {
   const colon = argument.indexOf(":");
   if (colon < 0 || argument.slice(0, colon).trim().toUpperCase() !== keyword) return undefined;
@@ -45,7 +49,7 @@ export function parsePath(
     if (options.strict || text === "") return undefined;
     const space = text.indexOf(" ");
     const bare = space < 0 ? text : text.slice(0, space);
-    const path = bare.includes("<") || bare.includes(">") ? undefined : parseAddress(bare, keyword, options.strict);
+    const path = bare.includes("<") || bare.includes(">") ? undefined : parseAddress(bare, keyword, options);
     return path === undefined || path.address === ""
       ? undefined
       : { path, rest: space < 0 ? "" : text.slice(space).trim() };
@@ -54,7 +58,7 @@ export function parsePath(
   if (end < 0) return undefined;
   const rest = text.slice(end + 1);
   if (rest !== "" && !rest.startsWith(" ")) return undefined;
-  const path = parseAddress(withoutSourceRoute(text.slice(1, end)), keyword, options.strict);
+  const path = parseAddress(withoutSourceRoute(text.slice(1, end)), keyword, options);
   return path === undefined ? undefined : { path, rest: rest.trim() };
 }
 
@@ -77,7 +81,12 @@ function withoutSourceRoute(mailbox: string): string {
   return colon < 0 ? mailbox : mailbox.slice(colon + 1);
 }
 
-function parseAddress(address: string, keyword: "FROM" | "TO", strict: boolean): Path | undefined {
+function parseAddress(
+  written: string,
+  keyword: "FROM" | "TO",
+  { strict, completed }: Parameters<typeof parsePath>[2],
+): Path | undefined {
+  const address = completed?.(written) ?? written;
   if (address === "") return { address: "", international: false };
   if (unsafe.test(address) || Buffer.byteLength(address) > MAX_ADDRESS_OCTETS) return undefined;
   // RFC 5321 §4.5.1: postmaster needs no domain, as a recipient.

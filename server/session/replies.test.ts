@@ -13,6 +13,13 @@ const samples: readonly (readonly [string, Reply])[] = [
   ["accessRejected", replies.accessRejected(undefined)],
   ["accessDeferred", replies.accessDeferred(undefined)],
   ["queued", replies.queued("Q1")],
+  ["testFailed", replies.testFailed(521)],
+  ["testFailedByCommand", replies.testFailedByCommand(521)],
+  ["networkRejected", replies.networkRejected(550)],
+  ["clientListed", replies.clientListed(550, "192.0.2.1", "bl.example")],
+  ["listed", replies.listed("Client host", "192.0.2.1", "bl.example", undefined)],
+  ["listedText", replies.listedText("No")],
+  ["greylisted", replies.greylisted(300)],
 ];
 /** RFC 2034 §3: none in the greeting and the answer to EHLO; RFC 3463 has no class for 3xx. */
 const withoutEnhancedCode = new Set([

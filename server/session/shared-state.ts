@@ -11,14 +11,21 @@ export interface SharedState {
   release(key: string): Promise<void>;
   /** Count `amount` against the key in a fixed window and tell the total of that window. */
   add(key: string, amount: number, windowMs: number): Promise<number>;
+  /** Keep a short text for some time; what was under the key is replaced. May be forgotten earlier. */
+  remember(key: string, value: string, ttlMs: number): Promise<void>;
+  /** What `remember` kept, while its time lasts. */
+  recall(key: string): Promise<string | undefined>;
 }
 
 /** Windows remembered at most; the oldest is forgotten beyond it, so that strangers cannot grow the map. */
 const MAX_WINDOWS = 100_000;
+/** Texts kept of each kind (what stands before the first colon of a key): a flood of one kind must not push out the others. */
+const MAX_KEPT = 100_000;
 
 export class MemorySharedState implements SharedState {
   readonly #held = new Map<string, number>();
   readonly #windows = new Map<string, { endsMs: number; total: number }>();
+  readonly #kept = new Map<string, Map<string, { readonly endsMs: number; readonly value: string }>>();
   readonly #now: () => number;
 
   constructor(now: () => number = Date.now) {
@@ -53,5 +60,32 @@ export class MemorySharedState implements SharedState {
     }
     window.total += amount;
     return window.total;
+  }
+
+  async remember(key: string, value: string, ttlMs: number): Promise<void> {
+    const kept = this.#keptLike(key);
+    // Behind the others: the oldest goes first.
+    kept.delete(key);
+    kept.set(key, { endsMs: this.#now() + ttlMs, value });
+    if (kept.size > MAX_KEPT) {
+      const oldest = kept.keys().next();
+      if (oldest.done !== true) kept.delete(oldest.value);
+    }
+  }
+
+  async recall(key: string): Promise<string | undefined> {
+    const kept = this.#keptLike(key);
+    const known = kept.get(key);
+    if (known === undefined) return undefined;
+    if (known.endsMs > this.#now()) return known.value;
+    kept.delete(key);
+    return undefined;
+  }
+
+  #keptLike(key: string): Map<string, { readonly endsMs: number; readonly value: string }> {
+    const kind = key.slice(0, key.indexOf(":") + 1);
+    const known = this.#kept.get(kind) ?? new Map<string, { endsMs: number; value: string }>();
+    this.#kept.set(kind, known);
+    return known;
   }
 }

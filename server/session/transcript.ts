@@ -6,6 +6,7 @@
  */
 import type { Reason } from "../policy/verdict.ts";
 import { type Reply, replyLine } from "../reply.ts";
+import { SECRET, shownLine } from "./shown-line.ts";
 import type { DataSink, Wire } from "./wire.ts";
 
 /** Kinds of trouble with a session, in the words of `queue.notify`. */
@@ -14,6 +15,7 @@ export type Trouble = "Policy" | "Protocol" | "Resource" | "Software";
 /** Postfix's classes; an address that is not there is everyday and no trouble. */
 const troubles: Readonly<Record<Reason, Trouble | undefined>> = {
   "access-client": "Policy",
+  "access-etrn": "Policy",
   "access-helo": "Policy",
   "access-recipient": "Policy",
   "access-sender": "Policy",
@@ -23,20 +25,31 @@ const troubles: Readonly<Record<Reason, Trouble | undefined>> = {
   "authentication-unavailable": "Software",
   "bad-address": "Protocol",
   "bad-command": "Protocol",
+  "bad-helo": "Policy",
   "bad-parameter": "Protocol",
   "bad-sequence": "Protocol",
   "bare-newline": "Protocol",
+  "client-rate": "Policy",
   "client-certificate-required": "Policy",
+  dnsbl: "Policy",
+  greylisted: undefined,
   "header-too-large": "Policy",
   internal: "Software",
   "lookup-failed": "Software",
   "message-too-large": "Policy",
+  "multi-recipient-bounce": "Policy",
+  "not-a-proxy": "Policy",
   "not-an-address": "Protocol",
   "nul-byte": "Protocol",
+  pipelining: "Protocol",
+  "policy-service": "Policy",
+  "policy-service-failed": "Software",
+  postscreen: "Policy",
   "queue-failed": "Resource",
   "queue-full": "Resource",
   "relay-denied": "Policy",
   relocated: undefined,
+  restricted: "Policy",
   "sender-not-owned": "Policy",
   suspended: undefined,
   "tls-required": "Policy",
@@ -44,23 +57,36 @@ const troubles: Readonly<Record<Reason, Trouble | undefined>> = {
   "too-many-connections": "Resource",
   "too-many-errors": "Protocol",
   "too-many-hops": "Policy",
+  "too-many-messages": undefined,
   "too-many-recipients": "Policy",
+  "too-slow": "Protocol",
+  "unknown-client-name": "Policy",
+  "unknown-domain": "Policy",
+  "unknown-helo": "Policy",
   "unknown-user": undefined,
+  "unlisted-sender": "Policy",
+  "unverified-recipient": undefined,
+  "unverified-sender": "Policy",
 };
+
+/** Who listens to a session. */
+export interface Overhearing {
+  heard(line: Buffer, secret: boolean): void;
+  said(reply: Reply): void;
+  received(): void;
+}
 
 const mostLines = 200;
 const mostOfLine = 500;
 
-export class Transcript {
+export class Transcript implements Overhearing {
   readonly lines: string[] = [];
   readonly troubles = new Set<Trouble>();
   leftOut = 0;
 
   /** One line from the client. `secret`: part of an authentication. */
   heard(line: Buffer, secret: boolean): void {
-    const text = line.subarray(0, mostOfLine).toString("latin1");
-    if (secret) this.#add("In:  (authentication)");
-    else this.#add(`In:  ${/^auth\s/i.test(text) ? text.split(/\s+/, 2).join(" ") : text}`);
+    this.#add(`In:  ${secret ? SECRET : shownLine(line, mostOfLine, undefined)}`);
   }
 
   said(reply: Reply): void {
@@ -85,11 +111,11 @@ export class Transcript {
 /** The same wire, overheard. */
 export class OverheardWire implements Wire {
   readonly #wire: Wire;
-  readonly #transcript: Transcript;
+  readonly #ears: () => readonly Overhearing[];
 
-  constructor(wire: Wire, transcript: Transcript) {
+  constructor(wire: Wire, ears: () => readonly Overhearing[]) {
     this.#wire = wire;
-    this.#transcript = transcript;
+    this.#ears = ears;
   }
 
   get id(): string {
@@ -101,15 +127,31 @@ export class OverheardWire implements Wire {
   get remotePort(): number {
     return this.#wire.remotePort;
   }
+  get localAddress(): string {
+    return this.#wire.localAddress;
+  }
   get localPort(): number {
     return this.#wire.localPort;
   }
+  get hasMore(): boolean {
+    return this.#wire.hasMore;
+  }
+  overdue(nowMs: number): "silent" | "slow" | undefined {
+    return this.#wire.overdue(nowMs);
+  }
   reply(reply: Reply): void {
-    this.#transcript.said(reply);
+    for (const ear of this.#ears()) ear.said(reply);
     this.#wire.reply(reply);
   }
+  begin(reply: Reply): void {
+    for (const ear of this.#ears()) ear.said(reply);
+    this.#wire.begin(reply);
+  }
+  hear(listener: (octets: Buffer, unanswered: boolean) => void): void {
+    this.#wire.hear(listener);
+  }
   receive(sink: DataSink): void {
-    this.#transcript.received();
+    for (const ear of this.#ears()) ear.received();
     this.#wire.receive(sink);
   }
   startTls(): void {

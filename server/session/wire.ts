@@ -11,9 +11,18 @@ export interface Wire {
   readonly id: string;
   readonly remoteAddress: string;
   readonly remotePort: number;
+  readonly localAddress: string;
   readonly localPort: number;
+  /** Octets have come behind the command at hand. */
+  readonly hasMore: boolean;
+  /** Whether the client has used up its time: without a word, or dripping. A connection that was closed and is not, is ended. */
+  overdue(nowMs: number): "silent" | "slow" | undefined;
   /** Write a reply; 221 and 421 close the connection behind it. */
   reply(reply: Reply): void;
+  /** The first line of a reply whose last is told later (RFC 5321 §4.2.1); the texts of the two need not be the same. */
+  begin(reply: Reply): void;
+  /** Who hears the octets of the dialogue as they come, before they are understood; `unanswered`: before the answer to what came before them. */
+  hear(listener: (octets: Buffer, unanswered: boolean) => void): void;
   /** Hand every byte from here on to the sink, until it says the data has ended. */
   receive(sink: DataSink): void;
   /** Begin the TLS handshake once the current command is done; bytes sent before it are thrown away. */

@@ -1,151 +1,293 @@
 /**
- * Access rules: the AccessRules of the configuration, first match of a scope wins.
- * Stages mail (client, helo, sender) and rcpt (recipient) · asks the client's name only if a rule is about names
+ * Access rules: the AccessRules of the configuration, first match of a scope (and table) wins.
+ * The list that names them, by default that of their scope · asks the client's name only if a rule is about names · access(5)
  *
- * Client and HELO rules are asked at MAIL, not at the greeting: the log then names the sender, and an edited rule holds for the next
- * transaction of a kept connection. Permit ends the list; it never allows relaying. Discard of a recipient drops that recipient, any other the message.
- * Rules are indexed once for each list, so that thousands cost a few map look-ups.
+ * Permit ends the list; it never allows relaying. Discard of a recipient drops that recipient, of anything else the message. A rule may name other checks
+ * to be asked in its place. Rules are indexed once for each configuration, so that thousands cost a few map look-ups; patterns take linear time whatever they are.
  */
 import { BlockList } from "node:net";
+import { RE2JS } from "re2js";
 import { addressKey, splitAddress } from "../../config/address.ts";
-import type { AccessRule } from "../../config/schema.ts";
+import { type AccessAction, type AccessRule, type AccessScope, regexpOf } from "../../config/access-rules.ts";
 import { replies } from "../../session/replies.ts";
-import type { Check } from "../chain.ts";
-import type { MailFacts, RcptFacts } from "../facts.ts";
+import type { AskingCheck, NamedCheck, Outcome } from "../chain.ts";
+import { prepend } from "../effect.ts";
+import type { ClientFacts, RestrictionFacts } from "../facts.ts";
 import { addBlock, isInBlocks } from "../networks.ts";
-import { defer, discard, pass, permit, type Reason, reject, type Verdict } from "../verdict.ts";
+import { defer, discard, effect, pass, permit, type Reason, reject, uncertain, unsettled } from "../verdict.ts";
+import { accessByLookup } from "./access-lookup.ts";
+import { spellings } from "./ownership.ts";
 
-type Scope = AccessRule["scope"];
-type Action = AccessRule["action"];
+interface Pattern {
+  readonly place: number;
+  readonly matches: (text: string) => boolean;
+}
 
-interface ScopeIndex {
+/** The rules of one scope and table. Places are those of the configuration: the lowest that matches wins. */
+interface RuleIndex {
   readonly rules: readonly AccessRule[];
-  /** Pattern → place of the first rule that has it. */
   readonly exact: Map<string, number>;
   readonly domain: Map<string, number>;
   readonly cidr: { readonly place: number; readonly blocks: BlockList }[];
+  readonly regexp: Pattern[];
+  readonly dnsName: Pattern[];
   /** Whether the name of the client can matter. */
   asksName: boolean;
 }
 
-const SCOPES: readonly Scope[] = ["Client", "Helo", "Sender", "Recipient"];
-const compiled = new WeakMap<readonly AccessRule[], ReadonlyMap<Scope, ScopeIndex>>();
+const indexed = new WeakMap<readonly AccessRule[], ReadonlyMap<string, RuleIndex>>();
+const keyOf = (scope: AccessScope, table: string | undefined): string => `${scope} ${table ?? ""}`;
 
-const isAboutAddresses = (scope: Scope): boolean => scope === "Sender" || scope === "Recipient";
+const isAboutAddresses = (scope: AccessScope): boolean => scope === "Sender" || scope === "Recipient";
 
-function indexOf(rules: readonly AccessRule[]): ReadonlyMap<Scope, ScopeIndex> {
-  const known = compiled.get(rules);
-  if (known !== undefined) return known;
-  const index = new Map<Scope, ScopeIndex>(
-    SCOPES.map((scope) => [scope, { rules, exact: new Map(), domain: new Map(), cidr: [], asksName: false }]),
+/** `*` is any part of a label: `*.dyn.example`, `dsl-*.example`. */
+function nameTest(written: string): (name: string) => boolean {
+  const pattern = RE2JS.compile(
+    `^(?:${written
+      .toLowerCase()
+      .split("*")
+      .map((part) => RE2JS.quote(part))
+      .join("[^.]*")})$`,
   );
-  const first = (map: Map<string, number>, key: string, place: number): void => {
-    if (!map.has(key)) map.set(key, place);
-  };
-  rules.forEach((rule, place) => {
-    const scope = index.get(rule.scope);
-    if (scope === undefined) return;
-    for (const match of rule.match) {
-      if (match.kind === "exact") {
-        first(
-          scope.exact,
-          (isAboutAddresses(rule.scope) ? addressKey(match.value) : undefined) ?? match.value.toLowerCase(),
-          place,
-        );
-        scope.asksName ||= !/^[0-9a-f.:]+$/i.test(match.value);
-      } else if (match.kind === "domain") {
-        first(scope.domain, match.value.toLowerCase(), place);
-        scope.asksName = true;
-      } else {
-        const blocks = new BlockList();
-        if (addBlock(blocks, match.value)) scope.cidr.push({ place, blocks });
+  return (name) => pattern.matcher(name).find();
+}
+
+/** What is no pattern matches nothing; the operator has refused it. */
+function textTest(written: string): (text: string) => boolean {
+  const pattern = regexpOf(written);
+  return (text) => pattern?.matcher(text).find() === true;
+}
+
+function first(map: Map<string, number>, key: string, place: number): void {
+  if (!map.has(key)) map.set(key, place);
+}
+
+function addRule(index: RuleIndex, rule: AccessRule, place: number): void {
+  for (const match of rule.match) {
+    switch (match.kind) {
+      case "exact": {
+        const address =
+          isAboutAddresses(rule.scope) && !match.value.endsWith("@") ? addressKey(match.value) : undefined;
+        first(index.exact, address ?? match.value.toLowerCase(), place);
+        index.asksName ||= !/^[0-9a-f.:]+$/i.test(match.value);
+        break;
       }
+      case "domain":
+        first(index.domain, match.value.toLowerCase(), place);
+        index.asksName = true;
+        break;
+      case "cidr": {
+        const blocks = new BlockList();
+        if (addBlock(blocks, match.value)) index.cidr.push({ place, blocks });
+        break;
+      }
+      case "regexp":
+        index.regexp.push({ place, matches: textTest(match.value) });
+        index.asksName = true;
+        break;
+      case "dnsName":
+        index.dnsName.push({ place, matches: nameTest(match.value) });
+        index.asksName = true;
+        break;
+      default:
+        match satisfies never;
     }
+  }
+}
+
+function indexOf(rules: readonly AccessRule[]): ReadonlyMap<string, RuleIndex> {
+  const known = indexed.get(rules);
+  if (known !== undefined) return known;
+  const all = new Map<string, RuleIndex>();
+  rules.forEach((rule, place) => {
+    const key = keyOf(rule.scope, rule.table);
+    const index: RuleIndex = all.get(key) ?? {
+      rules,
+      exact: new Map(),
+      domain: new Map(),
+      cidr: [],
+      regexp: [],
+      dnsName: [],
+      asksName: false,
+    };
+    all.set(key, index);
+    addRule(index, rule, place);
   });
-  compiled.set(rules, index);
-  return index;
+  indexed.set(rules, all);
+  return all;
+}
+
+/** What a rule is compared with. */
+interface Subject {
+  readonly exact: readonly string[];
+  /** Names of hosts or domains. */
+  readonly names: readonly string[];
+  /** What patterns see. */
+  readonly texts: readonly string[];
+  readonly address?: string | undefined;
 }
 
 /** The first rule, in the order of the configuration, that matches any of these. */
-function firstMatch(
-  scope: ScopeIndex,
-  exact: readonly string[],
-  domains: readonly string[],
-  address?: string,
-): AccessRule | undefined {
+function firstMatch(index: RuleIndex, { exact, names, texts, address }: Subject): AccessRule | undefined {
   let best = Number.POSITIVE_INFINITY;
-  for (const value of exact) best = Math.min(best, scope.exact.get(value) ?? best);
-  if (scope.domain.size > 0) {
-    for (const domain of domains) {
-      for (let at = 0; at >= 0; at = domain.indexOf(".", at + 1)) {
-        best = Math.min(best, scope.domain.get(at === 0 ? domain : domain.slice(at + 1)) ?? best);
+  for (const value of exact) best = Math.min(best, index.exact.get(value) ?? best);
+  if (index.domain.size > 0) {
+    for (const name of names) {
+      for (let at = 0; at >= 0; at = name.indexOf(".", at + 1)) {
+        best = Math.min(best, index.domain.get(at === 0 ? name : name.slice(at + 1)) ?? best);
       }
     }
   }
+  const tried = (patterns: readonly Pattern[], candidates: readonly string[]): void => {
+    for (const { place, matches } of patterns) {
+      if (place >= best) break;
+      if (candidates.some(matches)) best = place;
+    }
+  };
+  tried(index.regexp, texts);
+  tried(index.dnsName, names);
   if (address !== undefined) {
-    for (const { place, blocks } of scope.cidr) {
+    for (const { place, blocks } of index.cidr) {
       if (place >= best) break;
       if (isInBlocks(blocks, address)) best = place;
     }
   }
-  return scope.rules[best];
+  return index.rules[best];
 }
 
-function verdictOf(action: Action | undefined, reason: Reason): Verdict {
-  switch (action?.kind) {
-    case undefined:
+/** From names of checks to checks: policy/restrictions.ts, which holds these checks too. */
+export type ChecksOf = (names: readonly string[]) => readonly NamedCheck<RestrictionFacts>[];
+
+function outcomeOf(rule: AccessRule, reason: Reason, checksOf: ChecksOf): Outcome<RestrictionFacts> {
+  const action: AccessAction = rule.action;
+  switch (action.kind) {
     case "Dunno":
       return pass;
     case "Permit":
       return permit(reason);
     case "Reject":
-      return reject(reason, replies.accessRejected(action.text));
-    case "Defer":
-      return defer(reason, replies.accessDeferred(action.text));
+    case "Defer": {
+      const { code = action.kind === "Reject" ? 554 : 450, enhanced = "5.7.1", text } = action;
+      return (code < 500 ? defer : reject)(
+        reason,
+        replies.accessRefused(code, enhanced, text ?? (action.kind === "Defer" ? "Try again later" : undefined)),
+      );
+    }
+    case "DeferIfPermit":
+      return uncertain(reason, replies.accessDeferIfPermit(action.text));
+    case "DeferIfReject":
+      return unsettled(reason, replies.accessDeferIfPermit(action.text));
     case "Discard":
       return discard(reason);
+    case "Hold":
+      return effect({ kind: "hold" });
+    case "Redirect":
+      return effect({ kind: "redirect", address: action.address });
+    case "Bcc":
+      return effect({ kind: "bcc", address: action.address });
+    case "Prepend": {
+      const field = prepend(action.field);
+      return field === undefined ? pass : effect(field);
+    }
+    case "Warn":
+      return { kind: "note", level: "warn", text: action.text ?? "matched" };
+    case "Checks":
+      return { kind: "ask", checks: checksOf(action.checks) };
     default:
       return action satisfies never;
   }
 }
 
-const scopeOf = (rules: readonly AccessRule[], scope: Scope): ScopeIndex | undefined =>
-  rules.length === 0 ? undefined : indexOf(rules).get(scope);
-
-export const clientAccess: Check<MailFacts> = ({ client }) => {
-  const scope = scopeOf(client.config.server.accessRules, "Client");
-  if (scope === undefined) return pass;
-  const judge = (name: string | undefined): Verdict => {
-    const names = name === undefined ? [] : [name];
-    return verdictOf(firstMatch(scope, [client.address, ...names], names, client.address)?.action, "access-client");
-  };
-  return scope.asksName ? client.name().then(judge) : judge(undefined);
-};
-
-export const heloAccess: Check<MailFacts> = ({ client }) => {
-  const scope = scopeOf(client.config.server.accessRules, "Helo");
-  if (scope === undefined || client.helo === undefined) return pass;
-  const name = client.helo.name.toLowerCase();
-  const literal = /^\[(?:ipv6:)?(.+)\]$/.exec(name)?.[1];
-  return verdictOf(firstMatch(scope, [name], [name], literal)?.action, "access-helo");
-};
-
-/** The null sender is written `<>` in a rule. */
-function addressAccess(
-  rules: readonly AccessRule[],
-  kind: "Sender" | "Recipient",
-  address: string,
-  reason: Reason,
-): Verdict {
-  const scope = scopeOf(rules, kind);
-  if (scope === undefined) return pass;
-  const key = address === "" ? "<>" : (addressKey(address) ?? address.toLowerCase());
-  const domain = splitAddress(key)?.domain;
-  return verdictOf(firstMatch(scope, [key], domain === undefined ? [] : [domain])?.action, reason);
+/** Under the name of the rule, so that the log says which one it was; what it wants to be read goes first. */
+function namedOutcome(name: string, rule: AccessRule, reason: Reason, checksOf: ChecksOf): Outcome<RestrictionFacts> {
+  const { action } = rule;
+  if (action.kind === "Dunno") return pass;
+  const ruleName = `${name} ${rule.name}`;
+  const decides: NamedCheck<RestrictionFacts> = { name: ruleName, check: () => outcomeOf(rule, reason, checksOf) };
+  if ((action.kind !== "Hold" && action.kind !== "Discard") || action.text === undefined)
+    return { kind: "ask", checks: [decides] };
+  const { text } = action;
+  return { kind: "ask", checks: [{ name: ruleName, check: () => ({ kind: "note", level: "info", text }) }, decides] };
 }
 
-export const senderAccess: Check<MailFacts> = ({ client, sender }) =>
-  addressAccess(client.config.server.accessRules, "Sender", sender.address, "access-sender");
+const REASON_OF: Readonly<Record<AccessScope, Reason>> = {
+  Client: "access-client",
+  Helo: "access-helo",
+  Sender: "access-sender",
+  Recipient: "access-recipient",
+  Etrn: "access-etrn",
+};
 
-export const recipientAccess: Check<RcptFacts> = ({ client, recipient }) =>
-  addressAccess(client.config.server.accessRules, "Recipient", recipient.address, "access-recipient");
+/** Name and address: patterns see both, as Postfix looks up both. A client without a confirmed name is called `unknown`. */
+function clientSubject(client: ClientFacts, name: string | undefined): Subject {
+  return {
+    exact: [client.address, name ?? "unknown"],
+    names: name === undefined ? [] : [name],
+    texts: name === undefined ? [client.address] : [name, client.address],
+    address: client.address,
+  };
+}
+
+function heloSubject(helo: string): Subject {
+  const name = helo.toLowerCase();
+  return { exact: [name], names: [name], texts: [name], address: /^\[(?:ipv6:)?(.+)\]$/.exec(name)?.[1] };
+}
+
+/** As written, without its extension, `local@`; the null sender is written `<>` in a rule. */
+function addressSubject(address: string, client: ClientFacts): Subject {
+  if (address === "") return { exact: ["<>"], names: [], texts: ["<>"] };
+  const key = addressKey(address) ?? address.toLowerCase();
+  const parts = splitAddress(key);
+  const keys = spellings(client.config, key);
+  return {
+    exact: [...keys, ...keys.map((each) => each.slice(0, each.lastIndexOf("@") + 1))],
+    names: parts === undefined ? [] : [parts.domain],
+    texts: [key],
+  };
+}
+
+function subjectOf(scope: Exclude<AccessScope, "Client">, facts: RestrictionFacts): Subject | undefined {
+  const { client } = facts;
+  switch (scope) {
+    case "Helo":
+      return client.helo === undefined ? undefined : heloSubject(client.helo.name);
+    case "Sender":
+      return facts.sender === undefined ? undefined : addressSubject(facts.sender, client);
+    case "Recipient":
+      return facts.rcpt === undefined ? undefined : addressSubject(facts.rcpt.recipient.address, client);
+    case "Etrn":
+      return facts.domain === undefined
+        ? undefined
+        : { exact: [facts.domain], names: [facts.domain], texts: [facts.domain] };
+    default:
+      return scope satisfies never;
+  }
+}
+
+type Answered = Outcome<RestrictionFacts> | Promise<Outcome<RestrictionFacts>>;
+
+export function accessCheck(
+  scope: AccessScope,
+  table: string | undefined,
+  checksOf: ChecksOf,
+): AskingCheck<RestrictionFacts> {
+  const key = keyOf(scope, table);
+  return (facts) => {
+    const { client } = facts;
+    const rules = client.config.server.accessRules;
+    const index = rules.length === 0 ? undefined : indexOf(rules).get(key);
+    const byLookup = (): Answered => accessByLookup(scope, table, REASON_OF[scope], facts);
+    if (index === undefined) return byLookup();
+    const judge = (subject: Subject): Answered => {
+      const rule = firstMatch(index, subject);
+      return rule === undefined ? byLookup() : namedOutcome(`Check${scope}Access`, rule, REASON_OF[scope], checksOf);
+    };
+    if (scope === "Client") {
+      return index.asksName
+        ? client.name().then((name) => judge(clientSubject(client, name)))
+        : judge(clientSubject(client, undefined));
+    }
+    const subject = subjectOf(scope, facts);
+    return subject === undefined ? pass : judge(subject);
+  };
+}

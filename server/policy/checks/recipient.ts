@@ -5,10 +5,12 @@
 import { isPermanent } from "../../reply.ts";
 import type { Check } from "../chain.ts";
 import type { RcptFacts } from "../facts.ts";
-import { defer, pass, reject } from "../verdict.ts";
+import { defer, pass, reject, uncertain } from "../verdict.ts";
 
 export const recipientRefused: Check<RcptFacts> = (facts) => {
   const standing = facts.standing();
   if (standing.kind !== "refused") return pass;
+  // Whether it exists nobody can say now: other checks may still refuse it, none may make a yes of it.
+  if (standing.reason === "lookup-failed") return uncertain("lookup-failed", standing.reply);
   return (isPermanent(standing.reply) ? reject : defer)(standing.reason, standing.reply);
 };
