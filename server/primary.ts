@@ -5,7 +5,9 @@
  * Ready while at least one shard takes mail; what is wrong with the others is told by /config, the metrics and the log.
  */
 import cluster, { type Worker } from "node:cluster";
+import { randomUUID } from "node:crypto";
 import { readdirSync } from "node:fs";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { DomainFlush } from "./admin/domain-flush.ts";
 import { startControl } from "./admin/control.ts";
@@ -21,7 +23,8 @@ import type { Log } from "./observe/log.ts";
 import type { ServerOptions } from "./options.ts";
 import type { QueuedMessage, QueueSummary } from "./queue/queue.ts";
 import { addSummaries } from "./queue/summary.ts";
-import { MemorySharedState } from "./session/shared-state.ts";
+import { Holdings } from "./shared/holdings.ts";
+import { PodState } from "./shared/pod-state.ts";
 import { selfSignedIn } from "./tls/self-signed.ts";
 
 /** What a shard says of itself, at start and once a second. */
@@ -64,8 +67,15 @@ export function orphanSpools(names: readonly string[], shards: number): Map<numb
 
 export async function runPrimary(options: ServerOptions, log: Log): Promise<void> {
   const lock = lockData(options.data);
-  const sharedState = new MemorySharedState();
   const metrics = primaryMetrics();
+  const podName = `${hostname()}-${randomUUID()}`;
+  const sharedState = new PodState({
+    // Loaded when it is wanted: without, the primary is smaller.
+    connect: async (endpoint, server) =>
+      new (await import("./shared/redis-remote.ts")).RedisRemote(endpoint, server, podName),
+    log,
+    metrics: metrics.sharedState,
+  });
   let config: LiveConfig | undefined;
   let stopping = false;
   const orphans = orphanSpools(readdirSync(join(options.data, "queue")), options.shards);
@@ -94,8 +104,7 @@ export async function runPrimary(options: ServerOptions, log: Log): Promise<void
       PACKETBOAT_SHARD: String(shard.index),
       PACKETBOAT_ORPHANS: (orphans.get(shard.index) ?? []).join(","),
     });
-    /** What this shard holds of the shared state, so that its death gives it back. */
-    const held = new Map<string, number>();
+    const holdings = new Holdings(sharedState);
     shard.worker = worker;
     shard.peer = new Peer(
       {
@@ -104,22 +113,7 @@ export async function runPrimary(options: ServerOptions, log: Log): Promise<void
         onClose: (listener) => void worker.once("disconnect", listener),
       },
       {
-        acquire: async (request: { key: string; limit: number }) => {
-          const acquired = await sharedState.acquire(request.key, request.limit);
-          if (acquired) held.set(request.key, (held.get(request.key) ?? 0) + 1);
-          return acquired;
-        },
-        release: async (request: { key: string }) => {
-          const count = held.get(request.key) ?? 0;
-          if (count <= 1) held.delete(request.key);
-          else held.set(request.key, count - 1);
-          if (count > 0) await sharedState.release(request.key);
-        },
-        add: (request: { key: string; amount: number; windowMs: number }) =>
-          sharedState.add(request.key, request.amount, request.windowMs),
-        remember: (request: { key: string; value: string; ttlMs: number }) =>
-          sharedState.remember(request.key, request.value, request.ttlMs),
-        recall: async (request: { key: string }) => (await sharedState.recall(request.key)) ?? null,
+        ...holdings.handlers,
         content: (piece: { token: string; data: string }) => tools.received(piece),
         "flush-domain": (request: { domain: string }) => domainFlush.ask(request.domain),
         "last-good": () => (config === undefined ? null : packConfig(config)),
@@ -130,8 +124,7 @@ export async function runPrimary(options: ServerOptions, log: Log): Promise<void
       },
     );
     worker.once("exit", (code, signal) => {
-      // What the dead shard held (connection counts of its clients) is nobody's now.
-      for (const [key, count] of held) for (let place = 0; place < count; place++) void sharedState.release(key);
+      holdings.giveBack();
       metrics.depart(shard.index);
       shard.worker = undefined;
       shard.peer = undefined;
@@ -195,6 +188,7 @@ export async function runPrimary(options: ServerOptions, log: Log): Promise<void
         );
         config = next;
       }
+      await sharedState.apply(next);
       metrics.configLoaded(next.hash, Date.now());
     },
     log,
@@ -316,6 +310,7 @@ export async function runPrimary(options: ServerOptions, log: Log): Promise<void
         await ended;
       }),
     );
+    sharedState.close();
     await Promise.all([admin.close(), control.close()]);
     lock.release();
     log.info({}, "stopped");

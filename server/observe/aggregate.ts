@@ -37,12 +37,34 @@ export function primaryMetrics() {
     registers,
   });
   const shardsReady = new Gauge({ name: "packetboat_shards_ready", help: "Shards that take mail.", registers });
+  const sharedStateAvailable = new Gauge({
+    name: "packetboat_shared_state_available",
+    help: "1 while the server of spec.sharedState answers, 0 while each pod counts for itself; absent without one.",
+    // A label set that is removed again is no metric at all; without labels it would say 0.
+    labelNames: ["kind"] as const,
+    registers,
+  });
+  const sharedStateQuestions = new Counter({
+    name: "packetboat_shared_state_questions_total",
+    help: "Questions to the server of spec.sharedState, by result: answered, late (after 50 ms), failed, skipped (it is known to be away).",
+    labelNames: ["result"] as const,
+    registers,
+  });
   const current = new Map<number, MetricsJson>();
   const departed = new Map<number, MetricsJson>();
 
   return {
     registry,
     shardRestarts,
+    sharedState: {
+      available(yes: boolean | undefined): void {
+        if (yes === undefined) sharedStateAvailable.reset();
+        else sharedStateAvailable.set({ kind: "redis" }, yes ? 1 : 0);
+      },
+      asked(result: "answered" | "late" | "failed" | "skipped"): void {
+        sharedStateQuestions.inc({ result });
+      },
+    },
     configLoaded(hash: string, nowMs: number): void {
       configInfo.reset();
       configInfo.set({ hash }, 1);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { ClientName } from "../dns/reverse.ts";
-import { aConfig, aListener, aServer, noDns, play, type TestServer } from "../listen/inbound-fixture.ts";
+import { aCertificate, aConfig, aListener, aServer, noDns, play, type TestServer } from "../listen/inbound-fixture.ts";
 import { namesPeer } from "./debug-peers.ts";
 import { shownLine } from "./shown-line.ts";
 
@@ -165,4 +165,74 @@ test("names", () => {
   assert.equal(namesPeer([".example.net"], "a.b.example.net"), true);
   assert.equal(namesPeer([".example.net"], "example.net"), false);
   assert.equal(namesPeer([".example.net"], "evilexample.net"), false);
+});
+
+test("an authentication: the mechanism and what came of it, and nothing that anybody could log in with", async () => {
+  const own = await aCertificate(["mx.example.org"]);
+  await using server = await aServer(
+    aConfig(
+      {
+        certificates: new Map([["own", own]]),
+        serverCertificates: ["own"],
+        passwords: new Map([
+          [
+            "alice@example.org",
+            "$argon2id$v=19$m=256,t=1,p=1$MDEyMzQ1Njc4OWFiY2RlZg$0CUPvSealRO6hhNZEKwrvKKRV3txZJhLCQ+/ZkQFl7g",
+          ],
+        ]),
+      },
+      {
+        debugPeers: ["127.0.0.1/32"],
+        listeners: [aListener({ name: "submissions", role: "Submission", tls: { mode: "Implicit" } })],
+      },
+    ),
+  );
+  const base64 = (text: string): string => Buffer.from(text).toString("base64");
+  await play(
+    server.port("submissions"),
+    `S: 220 *
+     C: AUTH CRAM-MD5
+     S: 503 *
+     C: HELO x
+     S: 250 *
+     C: AUTH CRAM-MD5
+     S: 504 *
+     who did not wait for the answer
+     C: ${base64("alice 0123456789abcdef")}
+     S: 500 *
+     C: AUTH PLAIN ${base64("\0alice@example.org\0wrong-password")}
+     S: 535 *
+     C: AUTH LOGIN
+     S: 334 *
+     C: ${base64("alice@example.org")}
+     S: 334 *
+     C: ${base64("secret")}
+     S: 235 *
+     C: QUIT
+     S: 221 *
+     CLOSED`,
+    { tls: {} },
+  );
+  await ended(server);
+  assert.deepEqual(dialogueOf(server), [
+    "< 220 mx.example.org ESMTP Packetboat",
+    "> AUTH CRAM-MD5",
+    "< 503 5.5.1 Send HELO or EHLO first",
+    "> HELO x",
+    "< 250 mx.example.org",
+    "> AUTH CRAM-MD5",
+    "< 504 5.5.4 Mechanism is not offered here; see EHLO",
+    "> (authentication)",
+    "< 500 5.5.2 Command not recognized",
+    "> AUTH PLAIN",
+    "< 535 5.7.8 Authentication credentials invalid",
+    "> AUTH LOGIN",
+    "< 334 (authentication)",
+    "> (authentication)",
+    "< 334 (authentication)",
+    "> (authentication)",
+    "< 235 2.7.0 Authentication successful",
+    "> QUIT",
+    "< 221 2.0.0 Bye",
+  ]);
 });

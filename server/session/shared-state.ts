@@ -1,8 +1,8 @@
 /**
- * SharedState: the few numbers that all shards of a pod must see together (connections of a client, rates).
+ * SharedState: the few numbers that all shards of a pod, and where so configured all pods, must see together (connections of a client, rates).
  *
- * A port: in memory here for one process and for the primary; shards reach the primary's through messages, which is why arguments and
- * results are JSON values. Promise: `acquire` never lets a key above its limit; what a lost shard held is given back by whoever owns the state.
+ * A port: in memory here for one process; the primary's (shared/pod-state.ts) adds a Redis-compatible server. Shards reach the primary's through messages, which is why
+ * arguments and results are JSON values. Promise: `acquire` never lets a key above its limit; what a lost shard held is given back by whoever owns the state.
  * An implementation that cannot answer rejects; callers then let the client in (a broken counter must not stop mail).
  */
 export interface SharedState {
@@ -44,6 +44,15 @@ export class MemorySharedState implements SharedState {
     // At zero the key goes, so the map holds live clients only.
     if (held <= 1) this.#held.delete(key);
     else this.#held.set(key, held - 1);
+  }
+
+  /** Places of this key that are taken. */
+  held(key: string): number {
+    return this.#held.get(key) ?? 0;
+  }
+
+  heldKeys(): string[] {
+    return [...this.#held.keys()];
   }
 
   async add(key: string, amount: number, windowMs: number): Promise<number> {

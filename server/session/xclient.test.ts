@@ -1,7 +1,17 @@
 import assert from "node:assert/strict";
+import { createHash, X509Certificate } from "node:crypto";
 import { test } from "node:test";
 import type { ServerSection } from "../config/schema.ts";
-import { aConfig, aDomain, aListener, aMailbox, aServer, play, TestClient } from "../listen/inbound-fixture.ts";
+import {
+  aCertificate,
+  aConfig,
+  aDomain,
+  aListener,
+  aMailbox,
+  aServer,
+  play,
+  TestClient,
+} from "../listen/inbound-fixture.ts";
 
 /** The proxy is 127.0.0.1; who connects from 127.0.0.9 is a stranger. */
 const proxied = (server: Partial<ServerSection> = {}) =>
@@ -287,4 +297,53 @@ test("limits of one client are not meant for a proxy, which brings the mail of m
   // A stranger has one connection, and two mistakes.
   await play(server.port(), "S: 220 *\nC: NONSENSE\nS: 500 *", stranger);
   await play(server.port(), "S: 421 4.7.0 *\nCLOSED", stranger);
+});
+
+test("the proxy's certificate opens the door to the proxy, not to whom it speaks for", async () => {
+  const own = await aCertificate(["mx.example.org"]);
+  const partner = await aCertificate(["proxy.example"]);
+  const fingerprint = createHash("sha256").update(new X509Certificate(partner.certificate).raw).digest("hex");
+  const config = aConfig(
+    {
+      certificates: new Map([["own", own]]),
+      serverCertificates: ["own"],
+      relayClientCerts: new Map([[`certificate:${fingerprint}`, { name: "proxy", senders: [], recipients: [] }]]),
+    },
+    { listeners: [aListener({ trustedProxies: ["127.0.0.1/32"], tls: { clientCertificates: "Ask" } })] },
+  );
+  await using server = await aServer(config);
+  const tls = { cert: partner.certificate, key: partner.privateKey };
+  const envelope = (answer: string): string => `C: HELO x
+     S: 250 *
+     C: MAIL FROM:<bob@example.net>
+     S: 250 *
+     C: ${remote}
+     S: ${answer} *
+     C: RSET
+     S: 250 *`;
+  const client = await play(
+    server.port(),
+    `S: 220 *
+     C: STARTTLS
+     S: 220 *
+     TLS
+     ${envelope("250")}
+     C: XCLIENT ADDR=198.51.100.7
+     S: 220 *
+     ${envelope("554")}`,
+    { tls },
+  ).catch((error: unknown) => assert.fail(String(error)));
+  client.close();
+  // The other way round: who was spoken for before the handshake does not get the certificate by it.
+  await play(
+    server.port(),
+    `S: 220 *
+     C: XCLIENT ADDR=198.51.100.7
+     S: 220 *
+     C: STARTTLS
+     S: 220 *
+     TLS
+     ${envelope("554")}`,
+    { tls },
+  );
 });
