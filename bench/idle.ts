@@ -25,13 +25,13 @@ const PATIENCE_MS = 30_000;
 const MOST_MEMORY_MIB = 384;
 const BYTES = 4096;
 
-const localAddress = (number: number): string => {
+export const localAddress = (number: number): string => {
   const address = Math.floor(number / PER_ADDRESS) + 1;
   return `127.2.${address >> 8}.${address & 255}`;
 };
 
 /** Both this process and the servers it starts need a descriptor for each connection. */
-function allowDescriptors(connections: number): void {
+export function allowDescriptors(connections: number): void {
   const limit = String(connections + 10_000);
   execFileSync("prlimit", ["--pid", String(process.pid), `--nofile=${limit}:${limit}`]);
 }
@@ -62,7 +62,7 @@ async function openIdle(side: Side, count: number): Promise<readonly Client[]> {
 }
 
 /** Milliseconds of each of the others; Infinity for one that was not served. */
-async function others(side: Side, seconds: number): Promise<number[]> {
+export async function others(side: Side, seconds: number): Promise<number[]> {
   const start = performance.now();
   const one = async (dueMs: number, number: number): Promise<number> => {
     using client = await Client.open(side.port);

@@ -4,7 +4,7 @@
  *   throughput    accept and relay rates, CPU, memory        depth         a million deferred messages
  *   lone          one message at a time                      destinations  healthy mail beside dead destinations
  *   idle          10,000 idle connections                    queue         our queue alone, through its port
- *   lookups       every address in MariaDB
+ *   lookups       every address in MariaDB                   slow-clients  2,000 clients that drip or never read
  *
  * Each prints its table, and for each target of the project whether it was met. Exits with 0 whatever the figures are; with --check, 1 when a target was not met.
  * Needs root and Debian's postfix package (installed when missing). Options: --rounds N (default 5; destinations 1), --scale F (load times F); depth: --messages N,
@@ -20,6 +20,7 @@ const benchmarks: Readonly<Record<string, (options: BenchOptions) => Promise<Rep
   depth: async (options) => (await import("./depth.ts")).depth(options),
   destinations: async (options) => (await import("./destinations.ts")).destinations(options),
   idle: async (options) => (await import("./idle.ts")).idle(options),
+  "slow-clients": async (options) => (await import("./slow-clients.ts")).slowClients(options),
   lookups: async (options) => (await import("./lookups.ts")).lookups(options),
   queue: async (options) => (await import("./queue.ts")).queueAlone(options),
 };

@@ -39,7 +39,10 @@ export const listener = withRules(
       }),
     tls: z
       .strictObject({
-        mode: z.enum(["None", "StartTLS", "Implicit"]).optional().meta({ description: "Absent: StartTLS, and None on Reinject." }),
+        mode: z
+          .enum(["None", "StartTLS", "Implicit"])
+          .optional()
+          .meta({ description: "Absent: StartTLS, and None on Reinject." }),
         required: z
           .boolean()
           .optional()

@@ -31,6 +31,7 @@ import { encodeNetstring, NetstringError, NetstringReader } from "../../server/l
 import { clientGroup, isInNetworks, plainAddress } from "../../server/policy/networks.ts";
 import { parseXclient, parseXforward } from "../../server/session/client-attributes.ts";
 import { parseMailParameters, parseRcptParameters } from "../../server/session/parameters.ts";
+import { editedHeader } from "../../server/rewrite/header-fields.ts";
 import { isDomain, parsePath } from "../../server/session/path.ts";
 import { shownLine } from "../../server/session/shown-line.ts";
 import { cut, cuts, octets, text } from "./octets.ts";
@@ -234,6 +235,27 @@ property("header", fc.tuple(octets(40), cuts), ([message, at]) => {
     before = fieldEnd;
   }
 });
+property(
+  "addresses in a header",
+  fc.tuple(octets(), octets(), fc.constantFrom("From", "To", "Resent-Cc", "X-Other")),
+  ([one, other, name]) => {
+    const header = Buffer.concat([
+      Buffer.from(`${name}: `),
+      Buffer.from(one.toString("latin1").replaceAll(/[\r\n\0]+/g, "\r\n "), "latin1"),
+      Buffer.from(", a@example.org\r\nTo: "),
+      Buffer.from(other.toString("latin1").replaceAll(/[\r\n\0]+/g, " "), "latin1"),
+      Buffer.from("\r\n"),
+    ]);
+    const namesOf = (text: Buffer): string[] => [...fieldsOf(text.toString("latin1"))].map((each) => each.name);
+    const same = editedHeader(header, { rewrite: (address) => ({ kind: "address", address }) });
+    assert.ok(same.kind === "header" && same.header.equals(header), "nothing is to be changed");
+    const moved = editedHeader(header, { rewrite: () => ({ kind: "address", address: "moved@example.net" }) });
+    assert.ok(moved.kind === "header");
+    // The same fields in the same order, none begun by an address.
+    assert.deepEqual(namesOf(moved.header), namesOf(header));
+    assert.doesNotMatch(moved.header.toString("latin1"), bare);
+  },
+);
 property("our Received field", fc.tuple(text(), text(), text(), text()), ([helo, user, name, recipient]) => {
   const parsed = parsePath(`TO:<${recipient}@example.org>`, "TO", { strict: false });
   const received = receivedField({

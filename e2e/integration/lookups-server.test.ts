@@ -238,13 +238,17 @@ describe("a server with MariaDB", { skip: mariadbMissing() }, () => {
     await using boat = await Packetboat.start({
       "all.yaml": manifest({ mysql: [database([`127.0.0.1:${await freePort()}`, `127.0.0.1:${mariadb.port}`])] }),
     });
-    await Promise.all(
-      Array.from({ length: 10 }, async () => {
+    /** The slowest of ten at once. */
+    const slowest = async (): Promise<number> => {
+      const took = Array.from({ length: 10 }, async () => {
         const startedMs = performance.now();
         assert.match(await rcpt(boat, "bob@example.org"), /^250 /);
-        assert.ok(performance.now() - startedMs < 1000, `took ${performance.now() - startedMs} ms`);
-      }),
-    );
+        return performance.now() - startedMs;
+      });
+      return Math.max(...(await Promise.all(took)));
+    };
+    const [first, later] = [await slowest(), await slowest()];
+    assert.ok(first < later + 1000, `${first} ms, and ${later} ms once it is known which host answers`);
   });
 });
 

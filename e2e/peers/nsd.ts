@@ -15,7 +15,10 @@ export class Nsd implements AsyncDisposable {
   readonly #directory: string;
   readonly #process: ChildProcess;
 
-  private constructor(port: number, directory: string, process: ChildProcess) {
+  readonly address: string;
+
+  private constructor(address: string, port: number, directory: string, process: ChildProcess) {
+    this.address = address;
     this.port = port;
     this.#directory = directory;
     this.#process = process;
@@ -23,19 +26,19 @@ export class Nsd implements AsyncDisposable {
 
   /** As `outbound.dns.resolvers` takes it. */
   get resolver(): string {
-    return `127.0.0.1:${this.port}`;
+    return `${this.address}:${this.port}`;
   }
 
-  /** Zone → its records, one a line, names relative to the zone. */
-  static async start(zones: Readonly<Record<string, readonly string[]>>): Promise<Nsd> {
+  /** Zone → its records, one a line, names relative to the zone. `address`: of loopback, at port 53, for those who cannot be told of a port. */
+  static async start(zones: Readonly<Record<string, readonly string[]>>, address?: string): Promise<Nsd> {
     const directory = mkdtempSync(join(tmpdir(), "packetboat-nsd-"));
-    const port = await freePort();
+    const port = address === undefined ? await freePort() : 53;
     for (const [zone, records] of Object.entries(zones)) {
       const text = `$ORIGIN ${zone}.\n$TTL 60\n@ IN SOA ns.${zone}. hostmaster.${zone}. 1 3600 600 86400 60\n@ IN NS ns.${zone}.\nns IN A 127.0.0.1\n`;
       writeFileSync(join(directory, `${zone}.zone`), `${text}${records.join("\n")}\n`);
     }
     const config = `server:
-  ip-address: 127.0.0.1
+  ip-address: ${address ?? "127.0.0.1"}
   port: ${port}
   username: ""
   zonesdir: "${directory}"
@@ -56,13 +59,13 @@ ${Object.keys(zones)
     let output = "";
     for (const stream of [child.stdout, child.stderr]) stream.on("data", (data: Buffer) => (output += data.toString()));
     try {
-      await untilListening(port);
+      await untilListening(port, 20_000, address);
     } catch (cause) {
       child.kill();
       rmSync(directory, { recursive: true, force: true });
       throw new Error(`nsd did not start: ${output}`, { cause });
     }
-    return new Nsd(port, directory, child);
+    return new Nsd(address ?? "127.0.0.1", port, directory, child);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

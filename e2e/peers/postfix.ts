@@ -7,7 +7,7 @@ import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { ensureCommands } from "./packages.ts";
 import { freePort, untilListening } from "./ports.ts";
 
@@ -16,21 +16,51 @@ export const postfixMissing = (): string | undefined => {
   return ensureCommands({ postfix: ["/usr/sbin/postfix", "/usr/sbin/smtp-source", "/usr/sbin/smtp-sink"] });
 };
 
+export interface PostfixSetup {
+  /** main.cf besides directories, interfaces and the log. */
+  readonly main: string;
+  readonly port?: number;
+  /** Files beside main.cf: name → text. */
+  readonly files?: Readonly<Record<string, string>>;
+  /** Those of them that become hash tables. */
+  readonly hashed?: readonly string[];
+  readonly services?: readonly { readonly port: number; readonly options: Readonly<Record<string, string>> }[];
+  /** Address of the DNS server it asks, at port 53: it then lives in a mount namespace with a resolv.conf of its own. */
+  readonly nameserver?: string | undefined;
+}
+
 export class Postfix implements AsyncDisposable {
   readonly port: number;
   readonly directory: string;
   #isRunning = false;
 
-  private constructor(port: number, directory: string) {
+  readonly #nameserver: string | undefined;
+
+  private constructor(port: number, directory: string, nameserver: string | undefined) {
     this.port = port;
     this.directory = directory;
+    this.#nameserver = nameserver;
   }
 
   /** Starts one that trusts loopback and sends everything to `relayPort` on loopback; `extra` are further main.cf lines. */
   static async start(relayPort: number, extra = ""): Promise<Postfix> {
+    return Postfix.configured({
+      main: `myhostname = postfix.bench.example
+mydestination =
+mynetworks = 127.0.0.0/8
+alias_maps =
+alias_database =
+local_recipient_maps =
+relayhost = [127.0.0.1]:${relayPort}
+${extra}`,
+    });
+  }
+
+  /** Starts one with this main.cf (directories, interfaces and the log are ours), and services besides the one on `port`. */
+  static async configured(setup: PostfixSetup): Promise<Postfix> {
     const directory = mkdtempSync(join(tmpdir(), "packetboat-postfix-"));
     chmodSync(directory, 0o755);
-    const port = await freePort();
+    const port = setup.port ?? (await freePort());
     const [config, queue, data] = ["etc", "spool", "lib"].map((name) => join(directory, name)) as [
       string,
       string,
@@ -47,20 +77,18 @@ command_directory = /usr/sbin
 daemon_directory = /usr/lib/postfix/sbin
 mail_owner = postfix
 setgid_group = postdrop
-myhostname = postfix.bench.example
-mydestination =
-mynetworks = 127.0.0.0/8
 inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
-alias_maps =
-alias_database =
-local_recipient_maps =
-relayhost = [127.0.0.1]:${relayPort}
 maillog_file = ${directory}/log
 maillog_file_prefixes = ${directory}
-${extra}
+${setup.main}
 `,
     );
+    for (const [name, text] of Object.entries(setup.files ?? {})) {
+      mkdirSync(dirname(join(config, name)), { recursive: true });
+      writeFileSync(join(config, name), text);
+    }
+    for (const name of setup.hashed ?? []) execFileSync("postmap", ["-c", config, `hash:${join(config, name)}`]);
     // Debian's services with chroot off, on our port, with the log service that a log file needs.
     const master = readFileSync("/usr/share/postfix/master.cf.dist", "utf8")
       .split("\n")
@@ -73,8 +101,12 @@ ${extra}
       );
     if (!master.some((line) => line.startsWith("postlog")))
       master.push("postlog   unix-dgram n  -       n       -       1       postlogd");
+    for (const service of setup.services ?? []) {
+      master.push(`127.0.0.1:${service.port} inet n - n - - smtpd`);
+      for (const [name, value] of Object.entries(service.options)) master.push(`  -o {${name} = ${value}}`);
+    }
     writeFileSync(join(config, "master.cf"), `${master.join("\n")}\n`);
-    const postfix = new Postfix(port, directory);
+    const postfix = new Postfix(port, directory, setup.nameserver);
     await postfix.run();
     return postfix;
   }
@@ -105,8 +137,39 @@ ${extra}
     return { seconds: (performance.now() - start) / 1000, totals: totals.toString().trim() };
   }
 
+  /** Messages that are not deferred or on hold: something is done about them now. */
+  moving(): number {
+    const lines = execFileSync("postqueue", ["-c", join(this.directory, "etc"), "-j"]).toString().split("\n");
+    return lines.filter((line) => /"queue_name": "(incoming|active|maildrop)"/.test(line)).length;
+  }
+
+  log(): string {
+    const path = join(this.directory, "log");
+    return existsSync(path) ? readFileSync(path, "utf8") : "no log";
+  }
+
   #control(command: "start" | "stop"): void {
-    execFileSync("postfix", ["-c", join(this.directory, "etc"), command], { stdio: "ignore" });
+    const parameters = ["-c", join(this.directory, "etc"), command];
+    if (command === "stop" || this.#nameserver === undefined) {
+      execFileSync("postfix", parameters, { stdio: "ignore" });
+      return;
+    }
+    const [resolver, order, hosts] = ["resolv.conf", "nsswitch.conf", "hosts"].map((name) => join(this.directory, name)) as [
+      string,
+      string,
+      string,
+    ];
+    writeFileSync(resolver, `nameserver ${this.#nameserver}\noptions timeout:2 attempts:1\n`);
+    writeFileSync(order, "passwd: files\ngroup: files\nhosts: files dns\nservices: files\n");
+    writeFileSync(hosts, "::1 ip6-localhost\n");
+    const mounts = [
+      [resolver, "/etc/resolv.conf"],
+      [order, "/etc/nsswitch.conf"],
+      [hosts, "/etc/hosts"],
+    ].map(([from, to]) => `mount --bind ${from} ${to}`);
+    execFileSync("unshare", ["--mount", "sh", "-c", `${mounts.join(" && ")} && exec postfix "$@"`, "sh", ...parameters], {
+      stdio: "ignore",
+    });
   }
 
   /** Pid of the master: its process group is all of this Postfix. */

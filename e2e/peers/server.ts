@@ -121,7 +121,7 @@ export class ServerAlone implements AsyncDisposable {
 
   async stop(): Promise<number | null> {
     const child = this.#child;
-    if (child === undefined || child.exitCode !== null) return child?.exitCode ?? null;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return child?.exitCode ?? null;
     const ended = once(child, "exit");
     process.kill(this.pid, "SIGTERM");
     await ended;

@@ -84,9 +84,9 @@ export class SmtpDialogue implements AsyncDisposable {
   }
 
   /** The handshake, once the server has agreed to it. */
-  async afterTls(): Promise<TLSSocket> {
+  async afterTls(certificate: { readonly cert?: string; readonly key?: string } = {}): Promise<TLSSocket> {
     this.#socket.removeAllListeners("data");
-    const secure = connectTls({ socket: this.#socket, rejectUnauthorized: false });
+    const secure = connectTls({ socket: this.#socket, rejectUnauthorized: false, ...certificate });
     await once(secure, "secureConnect");
     this.#socket = secure;
     this.#attach();

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { test } from "node:test";
 import { parseAllDocuments, stringify } from "yaml";
 import { configFolder, renderManifests } from "../../operator/local/render.ts";
@@ -14,14 +14,19 @@ interface Document {
   readonly metadata: { readonly name: string; readonly namespace?: string };
 }
 
-const examples = readdirSync(join(root, "examples"), { withFileTypes: true })
-  .filter((entry) => entry.isDirectory())
-  .map((entry) => entry.name);
+/** Every folder that holds manifests: quickstart, from-postfix/000 … */
+const examples = [
+  ...new Set(
+    readdirSync(join(root, "examples"), { recursive: true, encoding: "utf8" })
+      .filter((name) => /\.ya?ml$/.test(name))
+      .map((name) => dirname(name)),
+  ),
+].sort();
 
 for (const example of examples) {
   test(`examples/${example}`, async () => {
     const stage = await Stage.set();
-    const namespace = `same-${example}`;
+    const namespace = `same-${example.replaceAll("/", "-")}`;
     const folder = mkdtempSync(join(tmpdir(), "packetboat-same-"));
     try {
       // The namespace is part of a server's name, so both sides get the same one.

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
-import { aMailServer } from "../../crds/builders.ts";
+import { aMailbox, aMailServer } from "../../crds/builders.ts";
 import type { MailServerSpec } from "../../crds/mail-server.ts";
 import { lookupSourcesSchema } from "../../server/config/lookups.ts";
 import { parseQuery } from "../../server/config/sql-query.ts";
@@ -27,6 +27,18 @@ function build(spec: Pick<Partial<MailServerSpec>, "lookups" | "tables">) {
 const mysql = { name: "db", hosts: ["db.example.org"], database: "vimbadmin", credentialsSecretName: "db" };
 
 suite("build: lookups", () => {
+  test("a look-up of passwords lets a mailbox without one of its own log in", () => {
+    const authentication = (spec: Pick<Partial<MailServerSpec>, "lookups" | "tables">): boolean | undefined =>
+      buildDesired(aWorld({ server: aMailServer({ spec }), objects: [aMailbox()] })).config.tables.addresses[
+        "alice@example.org"
+      ]?.mailbox?.authentication;
+    assert.equal(authentication({}), false);
+    assert.equal(authentication({ lookups: { mysql: [mysql] } }), false);
+    assert.equal(authentication({ lookups: { mysql: [{ ...mysql, schema: "Vimbadmin" }] } }), true);
+    const table = { name: "t", type: "Hash" as const, content: { text: "a b" } };
+    assert.equal(authentication({ tables: [{ ...table, roles: ["Passwords"] }] }), true);
+  });
+
   test("domains that only look-ups know: of class Relay, as written, or not there where nobody knows domains", () => {
     const table = (roles: ("Domains" | "Transports")[]) => ({
       name: "t",
@@ -34,7 +46,10 @@ suite("build: lookups", () => {
       roles,
       content: { entries: [{ key: "a", value: "b" }] },
     });
-    assert.deepEqual(build({ tables: [table(["Domains"])] }).lookedUpDomains, { class: "Relay", recipients: "Lookups" });
+    assert.deepEqual(build({ tables: [table(["Domains"])] }).lookedUpDomains, {
+      class: "Relay",
+      recipients: "Lookups",
+    });
     assert.equal(build({ tables: [table([])] }).lookedUpDomains, undefined);
     const lmtp = { host: "dovecot", port: 24 };
     const domains = { class: "Mailbox" as const, delivery: { lmtp } };
@@ -78,6 +93,8 @@ suite("build: lookups", () => {
       "transports",
     ]);
     assert.equal(source.queries.domains?.query, "SELECT 1 FROM mine WHERE d='%s'");
+    // What is written may know addresses too; ViMbAdmin's transports are of domains.
+    assert.deepEqual([source.queries.domains.domainsOnly, source.queries.transports?.domainsOnly], [undefined, true]);
     assert.deepEqual([source.connectTimeoutMs, source.timeoutMs, source.connections], [500, 5000, 4]);
     assert.deepEqual(credentials, { "default/db": { username: "postfix", password: "a-test-password" } });
     assert.ok(!whole.includes("a-test-password"));

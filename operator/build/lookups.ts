@@ -6,7 +6,13 @@
  */
 import { isIP } from "node:net";
 import { type Parsed, parseTemplate } from "../../server/config/lookup-template.ts";
-import { type Endpoint, type LookupRole, type LookupSource, rolesOf, type TableSource } from "../../server/config/lookups.ts";
+import {
+  type Endpoint,
+  type LookupRole,
+  type LookupSource,
+  rolesOf,
+  type TableSource,
+} from "../../server/config/lookups.ts";
 import type { ServerSection } from "../../server/config/schema.ts";
 import { parseQuery } from "../../server/config/sql-query.ts";
 import { parseTable } from "../../server/config/table-text.ts";
@@ -14,7 +20,7 @@ import type { Context } from "./context.ts";
 import { deliveryOf } from "./deliveries.ts";
 import { durationMs } from "./quantities.ts";
 import { secretKey } from "./references.ts";
-import { vimbadminQueries } from "./vimbadmin.ts";
+import { domainQueries, vimbadminQueries } from "./vimbadmin.ts";
 import { type MailServer, objectKey } from "./world.ts";
 
 type Spec = MailServer["spec"]["lookups"];
@@ -165,17 +171,22 @@ class Builder {
     const path = `spec.lookups.mysql[${name}]`;
     const { credentials, tls } = this.#secrets(spec);
     const shipped = spec.schema === "Vimbadmin" ? vimbadminQueries : {};
-    const written: readonly Query[] = spec.queries ?? [];
-    const ready = (Object.keys(roles) as RoleName[]).flatMap((role): Query[] => {
+    const written: readonly (Query & { readonly domainsOnly?: boolean })[] = spec.queries ?? [];
+    const ready = (Object.keys(roles) as RoleName[]).flatMap((role): typeof written => {
       const query = written.some((each) => each.role === role) ? undefined : shipped[roles[role]];
-      return query === undefined ? [] : [{ role, query }];
+      return query === undefined ? [] : [{ role, query, domainsOnly: domainQueries.has(roles[role]) }];
     });
     const { good, bad } = this.#questions(name, `${path}.queries`, [...written, ...ready], (question) => {
       const parsed = parseQuery(question.query);
       if (!parsed.ok) return parsed;
       const shape = shapeOf(question);
       const format = parseTemplate(shape.resultFormat, "value");
-      return format.ok ? { ok: true, value: { query: question.query, ...shape } } : format;
+      return format.ok
+        ? {
+            ok: true,
+            value: { query: question.query, ...shape, ...(question.domainsOnly === true ? { domainsOnly: true } : {}) },
+          }
+        : format;
     });
     if (good.length + bad.length === 0) this.#wrong(path, "it asks nothing; write queries, or name a schema.");
     const hosts = this.#endpoints(`${path}.hosts`, spec.hosts, 3306);
@@ -361,7 +372,11 @@ export function lookedUpDomainsOf(
   const { server } = context.world;
   if (!sources.some((source) => rolesOf(source).includes("domains"))) return {};
   const { class: domainClass, delivery, recipientsFrom } = server.spec.lookups.domains;
-  if (domainClass === "Mailbox" && delivery === undefined && !sources.some((source) => rolesOf(source).includes("transports")))
+  if (
+    domainClass === "Mailbox" &&
+    delivery === undefined &&
+    !sources.some((source) => rolesOf(source).includes("transports"))
+  )
     context.findings.refuse(
       objectKey(server),
       "Invalid",

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { aMailServer } from "../../crds/builders.ts";
 import { sourceAddressOf } from "./source-address.ts";
+import { conditionsOf } from "./status.ts";
 
 type Spec = NonNullable<NonNullable<Parameters<typeof aMailServer>[0]>["spec"]>;
 const mx = { name: "mx", role: "MX", port: 25 } as const;
@@ -75,3 +76,42 @@ for (const [name, spec, known, expected, told] of cases)
     if (told !== undefined) assert.match(message, told);
     if (status === "False") assert.match(message, /set spec\.service\.externalTrafficPolicy to Local/);
   });
+
+test("a MailServer carries the condition; it flips when the Service is mended, and other objects have none", () => {
+  const judged = (
+    externalTrafficPolicy: "Cluster" | "Local",
+    previous: Parameters<typeof conditionsOf>[0]["previous"],
+    nowMs: number,
+  ) =>
+    conditionsOf({
+      generation: 1,
+      verdict: { accepted: true, warnings: [] },
+      previous,
+      desiredHash: "a".repeat(64),
+      pods: [],
+      sticky: false,
+      sourceAddress: sourceAddressOf(aMailServer({ spec: { service: { ...cluster, externalTrafficPolicy } } }), []),
+      nowMs,
+    });
+  const find = (conditions: ReturnType<typeof conditionsOf>) => {
+    const found = conditions.find(({ type }) => type === "SourceIPPreserved");
+    return `${found?.status} ${found?.reason} ${found?.lastTransitionTime}`;
+  };
+  const hidden = judged("Cluster", [], 0);
+  assert.equal(find(hidden), "False SourceHidden 1970-01-01T00:00:00Z");
+  assert.equal(find(judged("Cluster", hidden, 60_000)), "False SourceHidden 1970-01-01T00:00:00Z");
+  assert.equal(find(judged("Local", hidden, 60_000)), "True SourcePreserved 1970-01-01T00:01:00Z");
+  const other = conditionsOf({
+    generation: 1,
+    verdict: { accepted: true, warnings: [] },
+    previous: [],
+    desiredHash: "a".repeat(64),
+    pods: [],
+    sticky: true,
+    nowMs: 0,
+  });
+  assert.equal(
+    other.some(({ type }) => type === "SourceIPPreserved"),
+    false,
+  );
+});

@@ -25,7 +25,8 @@ suite("from a folder of manifests to a configuration", () => {
 
   test("every example renders, and the server reads it", async () => {
     for (const name of (await readdir(examples, { withFileTypes: true }))
-      .filter((entry) => entry.isDirectory())
+      // from-postfix has folders of its own, and a test: from-postfix.test.ts.
+      .filter((entry) => entry.isDirectory() && entry.name !== "from-postfix")
       .map((entry) => entry.name)) {
       const rendered = good(
         await renderManifests({ manifests: join(examples, name), data: data(name), running: false }),

@@ -67,7 +67,12 @@ const shape = {
 
 const roles = <S extends z.ZodType>(question: S) => z.partialRecord(lookupRole, question);
 
-export const mysqlQuerySchema = z.strictObject({ query: z.string().min(1).max(4096), ...shape });
+export const mysqlQuerySchema = z.strictObject({
+  query: z.string().min(1).max(4096),
+  ...shape,
+  /** No key with an `@` is in the table: none is asked for. Absent: any may be. */
+  domainsOnly: z.boolean().optional(),
+});
 export const ldapSearchSchema = z.strictObject({
   base: z.string().max(1024),
   scope: z.enum(["base", "one", "sub"]),

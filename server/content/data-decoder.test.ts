@@ -127,3 +127,10 @@ test("line feeds without end cost no more than their number", () => {
   // A scan for a CR at each LF would be 34 GB of memory read; a megabyte of look-ups takes some tens of milliseconds.
   assert.ok(performance.now() - begun < 2000);
 });
+
+test("a NUL behind the end is no matter of the message", () => {
+  const decoder = new DataDecoder();
+  const pieces: Buffer[] = [];
+  assert.equal(decoder.feed(Buffer.from("x\r\n.\r\nNOOP \0\r\n"), pieces), 6);
+  assert.equal(decoder.fault, undefined);
+});

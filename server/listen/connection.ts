@@ -23,6 +23,9 @@ import { parseProxyHeader } from "./proxy-header.ts";
 /** RFC 4954 §4.3: 12288 octets for AUTH lines; the session bounds the others. */
 const MAX_LINE_OCTETS = 12_288;
 
+/** Commands of one packet that are answered without looking after others. */
+const MOST_IN_A_ROW = 32;
+
 /** Never in a reply: they would split it. */
 // oxlint-disable-next-line no-control-regex
 const control = /[\u0000-\u001f\u007f]/g;
@@ -140,6 +143,7 @@ class Connection extends SMTPConnection implements Wire {
   #answering = false;
   #listener: ((octets: Buffer, unanswered: boolean) => void) | undefined;
   #corked = false;
+  #inARow = 0;
   readonly #deadline: Deadline;
 
   constructor(server: ProtocolServer, socket: net.Socket, options: SMTPConnectionOptions | null | undefined) {
@@ -210,13 +214,21 @@ class Connection extends SMTPConnection implements Wire {
         });
         return;
       }
-      this._whenWritable(next);
+      this._whenWritable(this.#inTurn(next));
     };
     this.#answering = true;
     this.#deadline.pause(Date.now());
     const answered = this.#conversation.command(line);
     if (answered === undefined) return done();
     answered.then(done, (error: unknown) => this.#conversation.broken(error));
+  }
+
+  /** Others are served between the commands of one that pipelines many. */
+  #inTurn(next: () => void): () => void {
+    this.#inARow = this.hasMore ? this.#inARow + 1 : 0;
+    if (this.#inARow < MOST_IN_A_ROW) return next;
+    this.#inARow = 0;
+    return () => setImmediate(next);
   }
 
   // What the session may ask for.
@@ -245,7 +257,7 @@ class Connection extends SMTPConnection implements Wire {
       this.#cork();
       this._socket.write(text);
     }
-    if (reply.code === 421 || reply.code === 221) this.close();
+    if (reply.code === 421 || reply.code === 221 || reply.code === 521) this.close();
   }
 
   /** Replies to commands that came in one packet leave in one packet. */

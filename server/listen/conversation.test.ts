@@ -234,8 +234,6 @@ test("strict envelopes", { timeout: 10_000 }, async () => {
      C: MAIL FROM:bob@example.com
      S: 501 5.1.7 *
      C: MAIL FROM: <bob@example.com>
-     S: 501 5.1.7 *
-     C: MAIL FROM:<bob@example.com>
      S: 250 2.1.0 *
      C: RCPT TO:alice@example.org
      S: 501 5.1.3 *`,

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { rejected } from "../observe/metrics.ts";
-import { aConfig, aServer, play, TestClient } from "./inbound-fixture.ts";
+import { aCertificate, aConfig, aListener, aServer, play, type TestClient } from "./inbound-fixture.ts";
 
 const hello = "S: 220 *\nC: HELO client.example.net\nS: 250 *";
 const aMinute = (count: number) => ({ count, perMs: 60_000 });
@@ -104,6 +104,26 @@ test("messages of one connection", { timeout: 10_000 }, async () => {
   assert.match(await client.say("NOOP"), /^250 /);
   assert.match(await client.say("MAIL FROM:<>"), /^421 4\.7\.0 /);
   assert.equal(await client.closed(), true);
+});
+
+test("STARTTLS and AUTH of one client in a time", { timeout: 10_000 }, async () => {
+  const config = aConfig(
+    { certificates: new Map([["own", await aCertificate(["mx.example.org"])]]), serverCertificates: ["own"] },
+    {
+      listeners: [aListener({ name: "submission", role: "Submission" })],
+      limits: { rates: { tlsSessions: aMinute(2), auths: aMinute(1) } },
+    },
+  );
+  await using server = await aServer(config);
+  const port = server.port("submission");
+  const secured = `S: 220 *\nC: HELO x\nS: 250 *\nC: STARTTLS\nS: 220 *\nTLS\nC: HELO x\nS: 250 *`;
+  (await play(port, `${secured}\nC: AUTH PLAIN AGEAYg==\nS: 535 *`)).close();
+  (await play(port, `${secured}\nC: AUTH PLAIN AGEAYg==\nS: 450 4.7.1 Too many AUTH commands *`)).close();
+  const third = await play(
+    port,
+    "S: 220 *\nC: HELO x\nS: 250 *\nC: STARTTLS\nS: 454 4.7.0 Too many new TLS sessions *\nC: NOOP\nS: 250 *",
+  );
+  third.close();
 });
 
 /** Sends one octet at a time, until the server hangs up; what it said last. */

@@ -11,6 +11,7 @@ export interface Shape {
   readonly resultFormat: string;
   readonly domains: readonly string[];
   readonly expansionLimit: number;
+  readonly domainsOnly?: boolean | undefined;
 }
 
 export class AnswerShape {
@@ -18,6 +19,7 @@ export class AnswerShape {
   readonly #format: readonly Piece[];
   readonly #domains: ReadonlySet<string>;
   readonly #limit: number;
+  readonly #domainsOnly: boolean;
 
   constructor(lookup: string, shape: Shape) {
     const format = parseTemplate(shape.resultFormat, "value");
@@ -26,10 +28,12 @@ export class AnswerShape {
     this.#format = format.value;
     this.#domains = new Set(shape.domains.map((domain) => domain.toLowerCase()));
     this.#limit = shape.expansionLimit;
+    this.#domainsOnly = shape.domainsOnly === true;
   }
 
   /** mysql_table(5), domain: bare domains, `@domain` and others' addresses are not asked for. */
   mayAsk(key: string): boolean {
+    if (this.#domainsOnly && key.includes("@")) return false;
     if (this.#domains.size === 0) return true;
     const at = key.lastIndexOf("@");
     return at > 0 && this.#domains.has(key.slice(at + 1).toLowerCase());

@@ -162,17 +162,17 @@ export class Failover<H extends Host> {
         return await this.#lastResort(members, question, cause);
       }
     }
-    const stop = new AbortController();
-    const hesitates = Symbol("hesitates");
+    const hesitates = Promise.withResolvers<undefined>();
+    const timer = setTimeout(() => hesitates.resolve(undefined), this.#options.hedgeMs).unref();
     const first = await Promise.race([
       mine.then(
         (value) => ({ value }),
         (cause: unknown) => ({ cause }),
       ),
-      sleep(this.#options.hedgeMs, hesitates, { signal: stop.signal, ref: false }).catch(() => hesitates),
+      hesitates.promise,
     ]);
-    stop.abort();
-    if (first !== hesitates && typeof first === "object") {
+    clearTimeout(timer);
+    if (first !== undefined) {
       if ("value" in first) return first.value;
       // A host that is well and says no says it for all; but a replica may be ahead or behind, so the others are asked, too.
       return await this.#firstOf(members, question, index + 1);
@@ -203,17 +203,15 @@ export class Failover<H extends Host> {
 
   /** A host that hesitates is looked at: slow may go on, gone is gone, and the next question knows. */
   async #watched<T>(member: Member<H>, question: (host: H) => Promise<T>): Promise<T> {
-    const asked = question(member.host);
-    const stop = new AbortController();
-    const gone = async (): Promise<T> => {
-      await sleep(this.#options.hedgeMs, undefined, { signal: stop.signal, ref: false });
-      if (await member.probe()) return await asked;
-      throw member.gone();
+    const gone = Promise.withResolvers<never>();
+    const look = async (): Promise<void> => {
+      if (!(await member.probe())) gone.reject(member.gone());
     };
+    const timer = setTimeout(() => void look(), this.#options.hedgeMs).unref();
     try {
-      return await Promise.race([asked, gone()]);
+      return await Promise.race([question(member.host), gone.promise]);
     } finally {
-      stop.abort();
+      clearTimeout(timer);
     }
   }
 

@@ -2,7 +2,7 @@
  * Chain: runs the lists of checks of one stage and comes to one verdict.
  *
  * A stage is an ordered set of named lists, a list an ordered set of named checks, or a function that takes them from the configuration of the moment. The first refusal
- * ends the stage; a permit or a discard ends its list (a discard turns the final yes into "thrown away"); uncertain is kept and turns a final yes into its reply,
+ * or discard ends the stage; a permit ends its list; uncertain is kept and turns a final yes into its reply,
  * unsettled a final no; effects and notes are kept. A check may name others to be asked in its place (restriction classes of Postfix), bounded, because rules may name each other.
  * A check that throws is a bug of ours: the client is deferred, never refused for good.
  * Answers without a promise while no check needs one, so that a stage of pure checks costs no turn of the event loop.
@@ -59,15 +59,12 @@ const MAX_ASKED_INSTEAD = 100;
 class Course {
   doubt: Decision | undefined;
   mercy: Decision | undefined;
-  discarded: Decision | undefined;
   effects: Effect[] | undefined;
   notes: Note[] | undefined;
   askedInstead = 0;
   /** What is decided at the end of all lists. */
   atEnd(): Decision {
-    return this.with(
-      this.doubt ?? this.discarded ?? (this.effects === undefined ? yes : { ...yes, effects: this.effects }),
-    );
+    return this.with(this.doubt ?? (this.effects === undefined ? yes : { ...yes, effects: this.effects }));
   }
 
   with(decision: Decision): Decision {
@@ -86,8 +83,7 @@ function take(course: Course, verdict: Verdict, name: string, early: boolean): S
     case "permit":
       return "end-of-list";
     case "discard":
-      course.discarded ??= { ...verdict, check: name };
-      return "end-of-list";
+      return course.with(course.doubt ?? { ...verdict, check: name });
     case "uncertain":
       course.doubt ??= { kind: "defer", reason: verdict.reason, reply: verdict.reply, check: name };
       return "next";

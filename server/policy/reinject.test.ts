@@ -73,8 +73,12 @@ test("a filter that speaks for a client opens the door to that client only if it
      C: XCLIENT ADDR=198.51.100.7 HELO=spike
      S: 220 *
      C: MAIL FROM:<bob@example.net>
-     S: 554 5.7.1 *
-     C: XCLIENT ADDR=192.0.2.7
+     S: 554 5.7.1 *`,
+  );
+  await play(
+    server.port("filtered"),
+    `S: 220 *
+     C: XCLIENT ADDR=192.0.2.7 HELO=inside
      S: 220 *
      ${message("victim@foreign.example")}`,
   );

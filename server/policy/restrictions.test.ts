@@ -336,6 +336,11 @@ suite("named checks", async () => {
       ));
   }
 
+  test("PermitAuthDestination asks for the domain, not for the address", async () => {
+    const config = withLists({ client: ["PermitAuthDestination", "Reject"] });
+    assert.equal(await atRcpt({ config, recipient: "nobody@example.org" }), "550 5.1.1 recipientRefused");
+  });
+
   test("RejectMultiRecipientBounce, at DATA", async () => {
     const config = withLists({ data: ["RejectMultiRecipientBounce"] });
     assert.equal(await atData({ config, sender: "", recipients: 2 }), "550 5.5.3 RejectMultiRecipientBounce");

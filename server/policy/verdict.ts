@@ -4,7 +4,7 @@
  * - pass: no opinion, ask the next check.
  * - permit: ends its list (as Postfix' OK does); the lists after it are still asked, and it never allows relaying.
  * - reject, defer: the reply is given now.
- * - discard: ends its list as a permit does; what would have been a yes stays one for the client, and the mail is thrown away.
+ * - discard: the client is told yes, the mail is thrown away; nothing more is asked.
  * - uncertain: a look-up failed; the rest is asked, and what would have been a yes becomes 451 (Postfix defer_if_permit).
  * - unsettled: the rest is asked, and what would have been a no for good becomes this reply (Postfix defer_if_reject).
  * - note: no opinion, but a line in the log (Postfix WARN, INFO).

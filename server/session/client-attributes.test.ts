@@ -18,6 +18,7 @@ const xclients: readonly (readonly [argument: string, expected: unknown])[] = [
   ["name=Spike.Example.NET addr=192.0.2.7", { NAME: "spike.example.net", ADDR: "192.0.2.7" }],
   ["ADDR=IPV6:2001:DB8::7", { ADDR: "2001:db8::7" }],
   ["ADDR=ipv6:2001:db8::7", { ADDR: "2001:db8::7" }],
+  ["ADDR=IPV6:::FFFF:192.0.2.7", { ADDR: "192.0.2.7" }],
   ["ADDR=2001:db8::7", "bad ADDR"],
   ["ADDR=IPV6:192.0.2.7", "bad ADDR"],
   ["ADDR=IPV6:fe80::1%25eth0", "bad ADDR"],

@@ -6,6 +6,7 @@
  * Postfix' XCLIENT_README and XFORWARD_README; RFC 3461 §4 (xtext).
  */
 import { isIPv4, isIPv6 } from "node:net";
+import { plainAddress } from "../policy/networks.ts";
 
 const clientNames = ["NAME", "REVERSE_NAME", "ADDR", "PORT", "PROTO", "HELO", "LOGIN", "DESTADDR", "DESTPORT"] as const;
 const forwardNames = ["NAME", "ADDR", "PORT", "PROTO", "HELO", "IDENT", "SOURCE"] as const;
@@ -38,7 +39,7 @@ function addressOf(value: string): string | undefined {
   if (isIPv4(value)) return value;
   const six = /^IPV6:/i.test(value) ? value.slice(5) : "";
   // A zone is the proxy's own business and means nothing here.
-  return isIPv6(six) && !six.includes("%") ? six.toLowerCase() : undefined;
+  return isIPv6(six) && !six.includes("%") ? plainAddress(six) : undefined;
 }
 
 const portOf = (value: string): string | undefined => (port.test(value) && Number(value) <= 65_535 ? value : undefined);

@@ -107,7 +107,7 @@ test("a peer that speaks for a client: that client's", async () => {
      C: XCLIENT ADDR=192.0.2.7
      S: 220 *
      C: XCLIENT LOGIN=alice@example.org NAME=x.example
-     S: 220 *
+     S: 550 *
      C: QUIT
      S: 221 *
      CLOSED`,
@@ -116,7 +116,7 @@ test("a peer that speaks for a client: that client's", async () => {
   assert.deepEqual(dialogueOf(server), [
     "< 220 mx.example.org ESMTP Packetboat",
     "> XCLIENT LOGIN=(hidden) NAME=x.example",
-    "< 220 mx.example.org ESMTP Packetboat",
+    "< 550 5.7.0 Insufficient authorization",
     "> QUIT",
     "< 221 2.0.0 Bye",
   ]);

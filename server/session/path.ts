@@ -2,8 +2,8 @@
  * Paths: the address of MAIL FROM and RCPT TO, from bytes to a value.
  *
  * Pure and linear in the length of its input, which is a stranger's. What is not a path is undefined, never an exception.
- * Source routes are read and dropped (RFC 5321 §4.1.1.3, appendix C). Without `strict`, a path without angle brackets, spaces after the colon and
- * stray dots in the local part are let through, as Postfix does without strict_rfc821_envelopes.
+ * Source routes are read and dropped (RFC 5321 §4.1.1.3, appendix C). Spaces after the colon are let through. Without `strict`, so are a path without angle brackets and
+ * stray dots in the local part, as Postfix does without strict_rfc821_envelopes.
  * RFC 5321 §4.1.2 (grammar), §4.5.3.1.3 (256 octets), RFC 6531 §3.3 (UTF-8).
  */
 import { isIPv4, isIPv6 } from "node:net";
@@ -43,8 +43,7 @@ export function parsePath(
 ): ParsedPath | undefined {
   const colon = argument.indexOf(":");
   if (colon < 0 || argument.slice(0, colon).trim().toUpperCase() !== keyword) return undefined;
-  let text = argument.slice(colon + 1);
-  if (!options.strict) text = text.trimStart();
+  const text = argument.slice(colon + 1).trimStart();
   if (!text.startsWith("<")) {
     if (options.strict || text === "") return undefined;
     const space = text.indexOf(" ");

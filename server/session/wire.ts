@@ -17,7 +17,7 @@ export interface Wire {
   readonly hasMore: boolean;
   /** Whether the client has used up its time: without a word, or dripping. A connection that was closed and is not, is ended. */
   overdue(nowMs: number): "silent" | "slow" | undefined;
-  /** Write a reply; 221 and 421 close the connection behind it. */
+  /** Write a reply; 221, 421 and 521 (RFC 7504 §3; Postfix's access tables use it so) close the connection behind it. */
   reply(reply: Reply): void;
   /** The first line of a reply whose last is told later (RFC 5321 §4.2.1); the texts of the two need not be the same. */
   begin(reply: Reply): void;

@@ -1,9 +1,9 @@
 /**
  * XCLIENT and XFORWARD: a trusted proxy says for whom it speaks, and where a message came from first.
  *
- * Only from peers that the listener's trustedProxies hold, by the address of the connection itself; anybody else gets 550 5.7.0, so that nobody talks himself into a
- * trusted network. After XCLIENT the session begins anew with the other client: its networks, name and user are judged as if it had connected, and the
- * certificate that the proxy showed is not its own. XFORWARD changes no decision: it is kept with the message, and logged. Postfix' XCLIENT_README, XFORWARD_README.
+ * Only from peers that the listener's trustedProxies hold; anybody else gets 550 5.7.0, so that nobody talks himself into a trusted network. After XCLIENT the session
+ * begins anew with the other client: its networks, name and user are judged as if it had connected, the certificate that the proxy showed is not its own, and the word is
+ * given away: a second XCLIENT needs an address that is itself trusted. XFORWARD changes no decision: it is kept with the message, and logged. Postfix' XCLIENT_README, XFORWARD_README.
  */
 import { loginUser } from "../auth/login-name.ts";
 import type { ClientName } from "../dns/reverse.ts";
@@ -20,7 +20,7 @@ import {
 import { replies } from "./replies.ts";
 import type { Answer, Session } from "./session.ts";
 
-/** What the proxy has said so far; several commands add up. */
+/** What the proxy has said so far; several commands add up, until one changes the address. */
 export interface SpokenFor {
   readonly values: ReadonlyMap<ClientAttribute, string | null>;
   readonly temporary: boolean;
@@ -29,9 +29,12 @@ export interface SpokenFor {
 /** The address of a client that the proxy does not know; in no network. */
 export const UNKNOWN_ADDRESS = "unknown";
 
-/** The peer of the connection may speak for others. */
-export const isTrustedProxy = ({ client, wire }: Pick<Session, "client" | "wire">): boolean =>
-  isInNetworks(client.listener.trustedProxies ?? [], wire.remoteAddress);
+/**
+ * This client may speak for others. Judged by whom the session is with now, not by the connection: behind the first XCLIENT a proxy passes on what its client says, and
+ * that client must not be able to say it again.
+ */
+export const isTrustedProxy = ({ client }: Pick<Session, "client">): boolean =>
+  isInNetworks(client.listener.trustedProxies ?? [], client.address);
 
 export const proxyKeywords = (session: Session): readonly string[] =>
   isTrustedProxy(session) ? [xclientKeyword, xforwardKeyword] : [];

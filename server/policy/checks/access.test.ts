@@ -153,9 +153,9 @@ const decisions: readonly (readonly [string, Client, string])[] = [
     "discard by CheckSenderAccess rule",
   ],
   [
-    "what is thrown away is not relayed either",
+    "what is thrown away is asked nothing more",
     { config: rules(aRule("Sender", exact("bob@example.com"), { kind: "Discard" })), recipient: "x@elsewhere.example" },
-    "554 5.7.1 relayDenied",
+    "discard by CheckSenderAccess rule",
   ],
   [
     "DeferIfPermit makes later of a yes",

@@ -5,6 +5,7 @@
  * A sender of ours that is suspended or has moved exists. Where the tables cannot be asked, nothing is known: uncertain.
  */
 import { isPermanent } from "../../reply.ts";
+import type { RecipientStanding } from "../../route/resolve.ts";
 import { replies } from "../../session/replies.ts";
 import type { Check } from "../chain.ts";
 import type { RestrictionFacts } from "../facts.ts";
@@ -31,6 +32,10 @@ export const deferUnauthDestination: Check<RestrictionFacts> = async ({ rcpt }) 
   return outcome.kind === "reject" ? defer(outcome.reason, replies.relayDeniedForNow) : outcome;
 };
 
+/** Whether the address exists is another question: as in Postfix, the domain decides. */
+const isForeign = (standing: RecipientStanding): boolean =>
+  standing.kind === "remote" || (standing.kind === "refused" && standing.reason === "not-an-address");
+
 /** Mail for our own domains ends the list. */
 export const permitAuthDestination: Check<RestrictionFacts> = ({ rcpt }) =>
-  rcpt?.standing().kind === "local" ? permit("restricted") : pass;
+  rcpt === undefined || isForeign(rcpt.standing()) ? pass : permit("restricted");
