@@ -7,7 +7,10 @@ import { buildDesired } from "./build.ts";
 import { aCertificate } from "./sample-certificate.ts";
 import { aWorld } from "./sample-world.ts";
 
-function build(spec: NonNullable<NonNullable<Parameters<typeof aMailServer>[0]>["spec"]>, secret?: Readonly<Record<string, string>>) {
+function build(
+  spec: NonNullable<NonNullable<Parameters<typeof aMailServer>[0]>["spec"]>,
+  secret?: Readonly<Record<string, string>>,
+) {
   const secrets = secret === undefined ? {} : { "default/redis": secret };
   const desired = buildDesired(aWorld({ server: aMailServer({ spec }), secrets }));
   const verdict = desired.verdicts.get("MailServer/default/mx");

@@ -48,3 +48,29 @@ test("two addresses of one /64 count together", () => {
     }),
   );
 });
+
+const prefixed: readonly (readonly [string, number, string])[] = [
+  ["192.0.2.77", 24, "192.0.2.0/24"],
+  ["192.0.2.77", 26, "192.0.2.64/26"],
+  ["::ffff:192.0.2.77", 8, "192.0.0.0/8"],
+  ["192.0.2.77", 32, "192.0.2.77"],
+  ["2001:db8:1:2::6", 48, "2001:db8:1::/48"],
+  ["2001:db8:1:ffff::6", 52, "2001:db8:1:f000::/52"],
+  ["2001:db8:1:2:3:4:5:6", 128, "2001:db8:1:2:3:4:5:6/128"],
+];
+for (const [address, bits, group] of prefixed)
+  test(`${address} counts as ${group} where ${bits} bits make a client`, () =>
+    assert.equal(clientGroup(address, { ipv4: Math.min(bits, 32), ipv6: bits }), group));
+
+test("two addresses are one client exactly when they lie in one network", () => {
+  const groups = fc.array(fc.integer({ min: 0, max: 0xffff }), { minLength: 8, maxLength: 8 });
+  const text = (parts: readonly number[]): string => parts.map((part) => part.toString(16)).join(":");
+  fc.assert(
+    fc.property(groups, fc.integer({ min: 0, max: 127 }), fc.integer({ min: 16, max: 128 }), (one, bit, ipv6) => {
+      const two = one.map((part, place) => (place === bit >> 4 ? part ^ (1 << (15 - (bit & 15))) : part));
+      const prefix = { ipv4: 32, ipv6 };
+      const isOne = clientGroup(text(one), prefix) === clientGroup(text(two), prefix);
+      assert.equal(isOne, isInNetworks([`${text(one)}/${ipv6}`], text(two)));
+    }),
+  );
+});
