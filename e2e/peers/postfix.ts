@@ -139,7 +139,9 @@ ${setup.main}
 
   /** Messages that are not deferred or on hold: something is done about them now. */
   moving(): number {
-    const lines = execFileSync("postqueue", ["-c", join(this.directory, "etc"), "-j"]).toString().split("\n");
+    const lines = execFileSync("postqueue", ["-c", join(this.directory, "etc"), "-j"])
+      .toString()
+      .split("\n");
     return lines.filter((line) => /"queue_name": "(incoming|active|maildrop)"/.test(line)).length;
   }
 
@@ -154,11 +156,9 @@ ${setup.main}
       execFileSync("postfix", parameters, { stdio: "ignore" });
       return;
     }
-    const [resolver, order, hosts] = ["resolv.conf", "nsswitch.conf", "hosts"].map((name) => join(this.directory, name)) as [
-      string,
-      string,
-      string,
-    ];
+    const [resolver, order, hosts] = ["resolv.conf", "nsswitch.conf", "hosts"].map((name) =>
+      join(this.directory, name),
+    ) as [string, string, string];
     writeFileSync(resolver, `nameserver ${this.#nameserver}\noptions timeout:2 attempts:1\n`);
     writeFileSync(order, "passwd: files\ngroup: files\nhosts: files dns\nservices: files\n");
     writeFileSync(hosts, "::1 ip6-localhost\n");
@@ -167,9 +167,13 @@ ${setup.main}
       [order, "/etc/nsswitch.conf"],
       [hosts, "/etc/hosts"],
     ].map(([from, to]) => `mount --bind ${from} ${to}`);
-    execFileSync("unshare", ["--mount", "sh", "-c", `${mounts.join(" && ")} && exec postfix "$@"`, "sh", ...parameters], {
-      stdio: "ignore",
-    });
+    execFileSync(
+      "unshare",
+      ["--mount", "sh", "-c", `${mounts.join(" && ")} && exec postfix "$@"`, "sh", ...parameters],
+      {
+        stdio: "ignore",
+      },
+    );
   }
 
   /** Pid of the master: its process group is all of this Postfix. */

@@ -23,7 +23,11 @@ export function loginUser(config: LiveConfig, name: string): string | undefined 
 /** Whether some back end may know users that are no Mailbox objects. */
 function hasForeignUsers({ server }: LiveConfig): boolean {
   const { ldap, dovecot } = server.authentication;
-  return ldap !== undefined || dovecot !== undefined || server.lookups.some((source) => rolesOf(source).includes("passwords"));
+  return (
+    ldap !== undefined ||
+    dovecot !== undefined ||
+    server.lookups.some((source) => rolesOf(source).includes("passwords"))
+  );
 }
 
 /** A Mailbox object has the last word on its user, whichever back end knows the password. Users without one need a foreign back end. */

@@ -229,12 +229,13 @@ class SmtpDelivery {
     const tls = session.tls;
     const host = session.remoteAddress === undefined ? session.host : `${session.host}[${session.remoteAddress}]`;
     this.#lastHost = host;
-    const asOf = (number: number, { elsewhere: _, ...outcome }: RecipientOutcome, dsn: boolean): DeliveryOutcome => ({
+    const asOf = (number: number, outcome: RecipientOutcome, dsn: boolean): DeliveryOutcome => ({
       recipient: number,
       remoteHost: host,
       ...(tls === undefined ? {} : { tls }),
-      ...outcome,
-      ...(outcome.kind === "delivered" && dsn ? { reportsItself: true } : {}),
+      ...(outcome.kind === "failed"
+        ? { kind: outcome.kind, reply: outcome.reply, scope: outcome.scope }
+        : { kind: outcome.kind, reply: outcome.reply, ...(dsn ? { reportsItself: true } : {}) }),
     });
     const settle = (number: number, outcome: RecipientOutcome, dsn: boolean): void => {
       this.#outcomes.set(number, asOf(number, outcome, dsn));

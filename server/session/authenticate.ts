@@ -80,8 +80,7 @@ const count = (session: Session, result: "success" | "failure" | "unavailable" |
 async function check(session: Session, username: string, password: string): Promise<Answer> {
   const { client, ports } = session;
   const { failures } = client.config.server.authentication;
-  if (!(await ports.failures.userMayTry(failures, client.group, username)))
-    return limited(session, username);
+  if (!(await ports.failures.userMayTry(failures, client.group, username))) return limited(session, username);
   const { config, client: end } = askerOf(session);
   const result = await ports.authenticator.check({ config, username, password, client: end });
   switch (result.kind) {
