@@ -117,7 +117,7 @@ const rows: readonly CommandRow[] = [
     rfc: "RFC 5321 §3.5.3, §7.3",
     beforeAuthentication: false,
     junk: true,
-    run: () => replies.cannotVerify,
+    run: (_session, argument) => (argument === "" ? replies.verifySyntax : replies.cannotVerify),
   },
   { verb: "EXPN", rfc: "RFC 5321 §3.5.3", beforeAuthentication: false, run: () => replies.noExpansion },
   { verb: "HELP", rfc: "RFC 5321 §4.1.1.8", beforeAuthentication: false, run: () => replies.help },

@@ -33,6 +33,7 @@ export const replies = {
   attributeSyntax: (verb: string) => reply(501, "5.5.4", `Syntax: ${verb} attribute=value...`),
   badAttribute: (verb: string, name: string) => reply(501, "5.5.4", `Bad ${verb} ${name} syntax`),
   etrnNotOffered: reply(502, "5.5.1", "ETRN is not offered here"),
+  verifySyntax: reply(501, "5.5.4", "Syntax: VRFY address"),
   etrnSyntax: reply(501, "5.5.4", "Syntax: ETRN domain"),
   etrnNothing: (domain: string) => reply(251, "2.0.0", `No messages waiting for ${domain}`),
   etrnStarted: (domain: string) => reply(252, "2.0.0", `Pending messages for ${domain} started`),

@@ -10,7 +10,7 @@ const verbs: readonly (readonly [line: string, reply: RegExp])[] = [
   ["VRFY alice@example.org", verify],
   ["VRFY <nobody@example.org>", verify],
   ["vrfy victim@foreign.example", verify],
-  ["VRFY", verify],
+  ["VRFY", /^501 5\.5\.4 Syntax: VRFY address$/],
   ["EXPN staff", /^502 5\.5\.1 /],
   ["EXPN", /^502 5\.5\.1 /],
   ["HELP", /^214 2\.0\.0 /],
