@@ -72,7 +72,7 @@ test("a rate holds for both pods; Redis gone: mail goes on; back: shared again",
   assert.match(await mail(a, "127.0.0.2"), /^450 4\.7\.1 /);
   assert.match(await mail(b, "127.0.0.2"), /^250 /);
   await until("the outage to be said", 10_000, async () => (await available(a)) === 0);
-  assert.ok(a.log().some(({ event }) => event === "shared-state-away"));
+  await until("the line in the log", 5000, () => a.log().some(({ event }) => event === "shared-state-away"));
 
   await redis.run();
   for (const each of [a, b]) await until("it to be shared again", 10_000, async () => (await available(each)) === 1);
