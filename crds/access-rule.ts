@@ -31,7 +31,7 @@ const worded = (code: string, lowest: number, highest: number) =>
       .min(lowest)
       .max(highest)
       .optional()
-      .meta({ description: `SMTP reply code; absent: ${code}.` }),
+      .meta({ description: `SMTP reply code; absent: ${code}. 421 and 521 also end the session.` }),
     enhancedCode: z
       .string()
       .max(11)
