@@ -187,7 +187,8 @@ function incomingOf(
   const { forwarded } = session;
   const isDiscarded = from.isDiscarded || transaction.recipients.size === 0;
   const { id } = writer;
-  const { instance } = client;
+  // The transaction is over, and its name gone, when the services for whole messages are asked.
+  const instance = server.policyServices.length === 0 ? "" : client.instance;
   const common = {
     extended: client.helo?.extended === true,
     authenticated: client.user !== undefined,
