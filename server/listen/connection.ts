@@ -161,7 +161,7 @@ class Connection extends SMTPConnection implements Wire {
     if (this._socket.destroyed) return this._onClose();
     this._setListeners(() => {
       if (this.remoteAddress === "") return this.close();
-      if (this._socket instanceof TLSSocket) this.#conversation.secured(handshakeFacts(this._socket));
+      this.#secured();
       this._ready = true;
       this.#conversation.greet().then(
         (welcome) => {
@@ -172,6 +172,13 @@ class Connection extends SMTPConnection implements Wire {
         () => this.close(),
       );
     });
+  }
+
+  #secured(): void {
+    if (!(this._socket instanceof TLSSocket)) return;
+    // A half-closed TLS connection would stay for the library's five seconds after its end: nobody pipes a script into one.
+    this._socket.allowHalfOpen = false;
+    this.#conversation.secured(handshakeFacts(this._socket));
   }
 
   override _createParser(): ProtocolStream {
@@ -210,7 +217,7 @@ class Connection extends SMTPConnection implements Wire {
         this.#wantsTls = false;
         this.#uncork();
         this.upgrade(next, () => {
-          if (this._socket instanceof TLSSocket) this.#conversation.secured(handshakeFacts(this._socket));
+          this.#secured();
         });
         return;
       }
