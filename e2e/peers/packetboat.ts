@@ -119,7 +119,11 @@ export class Packetboat implements AsyncDisposable {
   }
 
   admin(path: string): Promise<Response> {
-    return fetch(`http://127.0.0.1:${9125 + this.offset}${path}`, { signal: AbortSignal.timeout(5000) });
+    return fetch(`http://127.0.0.1:${9125 + this.offset}${path}`, {
+      // A server that is started anew ends connections that were kept.
+      headers: { connection: "close" },
+      signal: AbortSignal.timeout(5000),
+    });
   }
 
   async json<T>(path: string): Promise<T> {

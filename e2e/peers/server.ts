@@ -93,7 +93,11 @@ export class ServerAlone implements AsyncDisposable {
   }
 
   admin(path: string): Promise<Response> {
-    return fetch(`http://127.0.0.1:${this.adminPort}${path}`, { signal: AbortSignal.timeout(5000) });
+    return fetch(`http://127.0.0.1:${this.adminPort}${path}`, {
+      // A server that is started anew ends connections that were kept.
+      headers: { connection: "close" },
+      signal: AbortSignal.timeout(5000),
+    });
   }
 
   log(): Record<string, unknown>[] {

@@ -134,7 +134,11 @@ export class Stage {
   /** The admin port of the fleet's first pod. */
   async admin(path: string, pod?: Thing): Promise<Response> {
     const address = (pod ?? (await this.pods())[0])?.status?.podIP ?? "";
-    return fetch(`http://${address}:9125${path}`, { signal: AbortSignal.timeout(5000) });
+    return fetch(`http://${address}:9125${path}`, {
+      // A server that is started anew ends connections that were kept.
+      headers: { connection: "close" },
+      signal: AbortSignal.timeout(5000),
+    });
   }
 
   /** API writes of the operator since a moment, Leases aside. */
