@@ -5,7 +5,16 @@
  */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, chownSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ensureCommands } from "./packages.ts";
@@ -163,6 +172,8 @@ export class Mariadb implements AsyncDisposable {
     const ended = ends ? once(child, "exit") : undefined;
     child.kill(signal);
     await ended;
+    // A thread on the other processor answers one more question before it notices.
+    if (signal === "SIGSTOP") await until("the database to stand still", 5000, () => standsStill(child.pid));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -170,3 +181,9 @@ export class Mariadb implements AsyncDisposable {
     rmSync(this.directory, { recursive: true, force: true });
   }
 }
+
+/** All of its threads are stopped: the state behind the name in /proc/PID/task/TID/stat. */
+const standsStill = (pid: number | undefined): boolean =>
+  readdirSync(`/proc/${pid}/task`).every((thread) =>
+    /\) T /.test(readFileSync(`/proc/${pid}/task/${thread}/stat`, "latin1")),
+  );
