@@ -10,10 +10,11 @@ const skip = missing === undefined ? {} : { skip: missing };
 
 test("every 250 stands behind a sync of the log that holds the message", skip, async () => {
   for (const sessions of [1, 20]) {
-    const { messages, syncs, early } = await syscallTest(sessions, 1000);
+    const { messages, syncs, early, unsynced } = await syscallTest(sessions, 1000);
     console.log(`${sessions} sessions: ${messages} messages, ${(syncs / messages).toFixed(2)} syncs each`);
     assert.ok(messages > 20, `only ${messages} messages`);
     assert.deepEqual(early, []);
+    assert.equal(unsynced, 0);
   }
 });
 
@@ -35,6 +36,12 @@ test("a 250 before its sync, without one, or behind another file's is noticed", 
     `${good[0]}\n2 ${answered}`,
   ])
     assert.deepEqual(judge(bad).early, ["idOne12345"], bad);
+  for (const [trace, unsynced] of [
+    [`1 ${written}\n${good[0]}`, 0],
+    [`1 ${written}\n${good[0]}\n1 ${written}\n2 ${answered}\n1 ${written}`, 2],
+    [`1 ${written}`, 1],
+  ] as const)
+    assert.equal(judge(trace).unsynced, unsynced, trace);
 });
 
 test(

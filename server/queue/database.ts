@@ -3,9 +3,10 @@
  *
  * Promises: one process at a time (SQLite's own exclusive lock, gone with the process however it ends); after opening, the file, its log and every
  * folder made on the way are on stable storage; what cannot be read is refused with a sentence and never touched. Runs on the worker thread.
- * The log (WAL) is synced at every commit (synchronous=FULL) and checkpointed by `checkpoint` only, so that a failing checkpoint is seen.
+ * The log (WAL) is synced at every commit (synchronous=FULL), with the one exception that `Log.syncsCommits` makes, and checkpointed by `checkpoint` only,
+ * so that a failing checkpoint is seen.
  */
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, statSync } from "node:fs";
+import { closeSync, existsSync, fdatasyncSync, fsyncSync, mkdirSync, openSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { Query } from "./query.ts";
@@ -116,16 +117,50 @@ function compact(db: DatabaseSync): void {
   }
 }
 
-/** Pages waiting in the log. */
+/** Pages waiting in the log, and whether they are on stable storage. */
 export class Log {
+  readonly #db: DatabaseSync;
+  readonly #path: string;
   readonly #count: Query<{ log: number }>;
   readonly #checkpoint: Query<{ busy: number }>;
   readonly #truncate: Query<{ busy: number }>;
+  #syncsCommits = true;
+  #isSynced = true;
+  #descriptor: number | undefined;
 
-  constructor(db: DatabaseSync) {
+  /** `path` is the database's. */
+  constructor(db: DatabaseSync, path: string) {
+    this.#db = db;
+    this.#path = `${path}-wal`;
     this.#count = new Query(db, "PRAGMA wal_checkpoint(NOOP)");
     this.#checkpoint = new Query(db, "PRAGMA wal_checkpoint(PASSIVE)");
     this.#truncate = new Query(db, "PRAGMA wal_checkpoint(TRUNCATE)");
+  }
+
+  /** Between transactions: whether the next COMMIT returns only when the log is synced. Without, it is in the kernel's hands, which a killed process does not harm. */
+  set syncsCommits(value: boolean) {
+    if (value === this.#syncsCommits || isUnsafe) return;
+    this.#db.exec(`PRAGMA synchronous = ${value ? "FULL" : "NORMAL"}`);
+    this.#syncsCommits = value;
+  }
+
+  /** After each COMMIT that wrote something. A sync is of the whole log: it serves all commits before it. */
+  committed(): void {
+    this.#isSynced = this.#syncsCommits;
+  }
+
+  /** Everything that was committed is on stable storage. */
+  get isSynced(): boolean {
+    return this.#isSynced;
+  }
+
+  /** Throws when it fails, which is final. */
+  sync(): void {
+    if (this.#isSynced) return;
+    // SQLite's locks are on the database file: a descriptor of the log more or less harms none.
+    this.#descriptor ??= openSync(this.#path, "r+");
+    fdatasyncSync(this.#descriptor);
+    this.#isSynced = true;
   }
 
   pages(): number {
@@ -137,7 +172,10 @@ export class Log {
     this.#checkpoint.get();
   }
 
+  /** Empty it, for the end. */
   truncate(): void {
     this.#truncate.get();
+    if (this.#descriptor !== undefined) closeSync(this.#descriptor);
+    this.#descriptor = undefined;
   }
 }

@@ -1,7 +1,9 @@
 /**
  * Group commit: everything that is ready in one transaction, answers only after its COMMIT has returned.
  *
- * COMMIT returns when the log is synced (synchronous=FULL), so an answer means stable storage. A request that fails is rolled back alone
+ * COMMIT returns when the log is synced (synchronous=FULL), so an answer means stable storage. Results of deliveries that travel alone are the exception:
+ * they are in the log, safe from the death of the process, and synced with the next mail or by `sync` in a moment; a power cut in between delivers that
+ * mail once more and loses none (docs/decisions/0033). A request that fails is rolled back alone
  * (SAVEPOINT), its neighbours go on. Fails as a whole in two ways: no space (rolled back; what needs space is refused, the rest is tried once more)
  * and storage that is broken (StorageFailed: final, nothing of the group is answered).
  */
@@ -34,6 +36,9 @@ interface LongWork {
 /** Pages of 4 KiB in the log at which it is brought into the database file. With one more group it must fit into the reserve. */
 const CHECKPOINT_PAGES = 2048;
 const nothing = new Uint8Array(0);
+/** Results of deliveries and nothing else: nobody was promised anything by them that a power cut could break. */
+const mayBeSyncedLater = (group: readonly WorkRequest[]): boolean =>
+  group.some(({ op }) => op === "settle") && group.every(({ op }) => op === "settle" || operations[op].kind === "read");
 const noSpace: RawFailure = { reason: "full", message: "no space left for the queue" };
 const closed: RawFailure = { reason: "closed", message: "the queue is closed" };
 
@@ -56,7 +61,7 @@ export class GroupCommitter {
     this.spool = new Spool(db, options.maxFutureMs, () => this.#ensureTransaction());
     this.#ours = { ours: options.path, nowMs: options.nowMs, maxFutureMs: options.maxFutureMs };
     this.#freeSpace = new FreeSpace(db);
-    this.#log = new Log(db);
+    this.#log = new Log(db, options.path);
     this.#reserve = new Reserve(options.path, options.reserveBytes);
     this.#begin = new Query(db, "BEGIN IMMEDIATE");
     this.#commit = new Query(db, "COMMIT");
@@ -97,6 +102,7 @@ export class GroupCommitter {
   run(group: readonly WorkRequest[]): GroupAnswers {
     const start = performance.now();
     const totals = this.spool.census.snapshot();
+    this.#log.syncsCommits = this.hasLongWork || !mayBeSyncedLater(group);
     let answers: readonly Answer[];
     let items = 0;
     try {
@@ -113,6 +119,20 @@ export class GroupCommitter {
     return { kind: "answers", answers, commit, space: this.space };
   }
 
+  /** What has been answered is on stable storage, results of deliveries included. */
+  get isSynced(): boolean {
+    return this.#log.isSynced;
+  }
+
+  /** Throws StorageFailed. */
+  sync(): void {
+    try {
+      this.#log.sync();
+    } catch (error) {
+      throw new StorageFailed(describeError(error), { cause: error });
+    }
+  }
+
   /** After the answers are out: whoever waits for them shall not wait for this. */
   tidy(): void {
     if (this.#log.pages() >= CHECKPOINT_PAGES) this.#checkpoint();
@@ -122,6 +142,7 @@ export class GroupCommitter {
   /** What is not finished is refused; everything else is in the database file, and the log is gone. */
   close(): readonly Answer[] {
     const abandoned = this.#stopLong(closed);
+    this.#log.syncsCommits = true;
     this.spool.begin();
     this.spool.messages.eraseAdopting();
     this.#commitAll();
@@ -236,6 +257,7 @@ export class GroupCommitter {
       throw new StorageFailed(describeError(error), { cause: error });
     }
     this.#inTransaction = false;
+    this.#log.committed();
   }
 
   /** What needs space is refused; what may free some is tried again without it. */
