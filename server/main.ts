@@ -20,7 +20,8 @@ function dataFolder(argv: readonly string[]): string | undefined {
 
 async function compileAll(): Promise<void> {
   // Imported for their code only; start.ts would start.
-  for (const part of ["./primary.ts", "./shard.ts", "./options.ts", "./queue/group.ts"]) await import(part);
+  for (const part of ["./primary.ts", "./shard.ts", "./options.ts", "./queue/group.ts", "./tls/self-signed.ts"])
+    await import(part);
 }
 
 if (process.argv.includes(COMPILE_ONLY)) await compileAll();

@@ -25,7 +25,7 @@ import type { QueuedMessage, QueueSummary } from "./queue/queue.ts";
 import { addSummaries } from "./queue/summary.ts";
 import { Holdings } from "./shared/holdings.ts";
 import { PodState } from "./shared/pod-state.ts";
-import { selfSignedIn } from "./tls/self-signed.ts";
+import { selfSignedIn } from "./tls/own-certificate.ts";
 
 /** What a shard says of itself, at start and once a second. */
 export interface ShardStatus {

@@ -28,7 +28,7 @@ import { resolveRecipient } from "./route/recipient.ts";
 import { startScheduler } from "./schedule/scheduler.ts";
 import type { SharedState } from "./session/shared-state.ts";
 import { Verifier } from "./verify/verifier.ts";
-import { readSelfSigned, withOwnCertificate } from "./tls/self-signed.ts";
+import { readSelfSigned, withOwnCertificate } from "./tls/own-certificate.ts";
 
 const SUMMARY_INTERVAL_MS = 2000;
 /** How long a shard whose storage failed keeps saying 421 before it ends. */

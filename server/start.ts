@@ -7,8 +7,6 @@ import cluster from "node:cluster";
 import module from "node:module";
 import { createLog } from "./observe/log.ts";
 import { parseOptions } from "./options.ts";
-import { runPrimary } from "./primary.ts";
-import { runShard } from "./shard.ts";
 
 const options = parseOptions(process.argv.slice(2));
 const log = createLog(cluster.isPrimary ? "primary" : `shard-${process.env["PACKETBOAT_SHARD"] ?? "?"}`);
@@ -25,9 +23,9 @@ for (const kind of ["uncaughtException", "unhandledRejection"] as const) {
 setTimeout(() => module.flushCompileCache(), 10_000).unref();
 
 try {
-  await (cluster.isPrimary
-    ? runPrimary(options, log)
-    : runShard(options, Number(process.env["PACKETBOAT_SHARD"]), log));
+  // Each loads only what it needs: the primary speaks no SMTP, a shard makes no certificates.
+  if (cluster.isPrimary) await (await import("./primary.ts")).runPrimary(options, log);
+  else await (await import("./shard.ts")).runShard(options, Number(process.env["PACKETBOAT_SHARD"]), log);
 } catch (cause) {
   log.fatal({ reason: cause instanceof Error ? cause.message : String(cause) }, "cannot start");
   process.exit(1);

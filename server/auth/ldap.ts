@@ -9,15 +9,7 @@
 import { randomUUID } from "node:crypto";
 import { connect, isIP, type Socket } from "node:net";
 import type { ConnectionOptions } from "node:tls";
-import {
-  Client,
-  ConstraintViolationError,
-  InappropriateAuthError,
-  InsufficientAccessError,
-  InvalidCredentialsError,
-  NoSuchObjectError,
-  UnwillingToPerformError,
-} from "ldapts";
+import type { Client } from "ldapts";
 import type { AuthenticationSettings, LiveConfig } from "../config/schema.ts";
 import type { Log } from "../observe/log.ts";
 import { fillFilter } from "./ldap-filter.ts";
@@ -32,14 +24,19 @@ const WAITING = 64;
 const LEAST_MS = 500;
 
 const scopes = { Base: "base", OneLevel: "one", Subtree: "sub" } as const;
+type Driver = typeof import("ldapts");
+let loading: Promise<Driver> | undefined;
+/** Loaded by those who use it: the package costs memory in every shard. Waited for before any clock runs, or reading it would look like a slow server. */
+const driver = (): Promise<Driver> => (loading ??= import("ldapts"));
+
 /** What a server answers to the bind of a user who may not: wrong, locked, without a password. Everything else is its trouble. */
-const refusals = [
-  InvalidCredentialsError,
-  InappropriateAuthError,
-  NoSuchObjectError,
-  ConstraintViolationError,
-  InsufficientAccessError,
-  UnwillingToPerformError,
+const refusals = (ldap: Driver) => [
+  ldap.InvalidCredentialsError,
+  ldap.InappropriateAuthError,
+  ldap.NoSuchObjectError,
+  ldap.ConstraintViolationError,
+  ldap.InsufficientAccessError,
+  ldap.UnwillingToPerformError,
 ];
 
 const textOf = (error: unknown): string => (error instanceof Error ? `${error.name}: ${error.message}` : String(error));
@@ -65,7 +62,7 @@ export class LdapSource implements PasswordSource {
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     } else this.#running += 1;
     try {
-      return await this.#askAny(attempt);
+      return await this.#askAny(attempt, await driver());
     } finally {
       const next = this.#waiting.shift();
       if (next === undefined) this.#running -= 1;
@@ -77,7 +74,7 @@ export class LdapSource implements PasswordSource {
     return Promise.resolve();
   }
 
-  async #askAny(attempt: Attempt): Promise<SourceAnswer> {
+  async #askAny(attempt: Attempt, ldap: Driver): Promise<SourceAnswer> {
     const { urls, timeoutMs } = this.#settings;
     const endsMs = Date.now() + timeoutMs;
     let why = "";
@@ -86,7 +83,7 @@ export class LdapSource implements PasswordSource {
       const url = urls[place] ?? "";
       const shareMs = Math.max((endsMs - Date.now()) / (urls.length - tried), LEAST_MS);
       try {
-        const answer = await this.#ask(url, attempt, shareMs);
+        const answer = await this.#ask(ldap, url, attempt, shareMs);
         this.#preferred = place;
         return answer;
       } catch (error) {
@@ -97,12 +94,12 @@ export class LdapSource implements PasswordSource {
     return { kind: "unavailable", why };
   }
 
-  async #ask(url: string, attempt: Attempt, timeoutMs: number): Promise<SourceAnswer> {
+  async #ask(ldap: Driver, url: string, attempt: Attempt, timeoutMs: number): Promise<SourceAnswer> {
     const { hostname, protocol } = new URL(url);
     const host = hostname.replace(/^\[|\]$/g, "");
     const tls = this.#tlsOptions(attempt.config, host);
     let socket: Socket | undefined;
-    const client = new Client({
+    const client = new ldap.Client({
       url,
       timeout: timeoutMs,
       connectTimeout: timeoutMs,
@@ -119,7 +116,7 @@ export class LdapSource implements PasswordSource {
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(() => reject(new Error(`no answer within ${Math.round(timeoutMs)} ms`)), timeoutMs);
     });
-    const asked = this.#askOn(client, attempt, protocol === "ldap:" && this.#settings.startTls ? tls : undefined);
+    const asked = this.#askOn(ldap, client, attempt, protocol === "ldap:" && this.#settings.startTls ? tls : undefined);
     // Whoever loses the race has nobody to tell.
     asked.catch(() => undefined);
     try {
@@ -143,7 +140,12 @@ export class LdapSource implements PasswordSource {
     };
   }
 
-  async #askOn(client: Client, attempt: Attempt, startTls: ConnectionOptions | undefined): Promise<SourceAnswer> {
+  async #askOn(
+    ldap: Driver,
+    client: Client,
+    attempt: Attempt,
+    startTls: ConnectionOptions | undefined,
+  ): Promise<SourceAnswer> {
     const { baseDn, scope, filter, addressAttribute, credentials: key } = this.#settings;
     if (startTls !== undefined) await client.startTLS(startTls);
     if (key !== undefined) {
@@ -165,7 +167,7 @@ export class LdapSource implements PasswordSource {
     try {
       await client.bind(entry?.dn ?? `cn=${randomUUID()},${baseDn}`, password ?? randomUUID());
     } catch (error) {
-      if (refusals.some((refusal) => error instanceof refusal)) return { kind: "mismatch" };
+      if (refusals(ldap).some((refusal) => error instanceof refusal)) return { kind: "mismatch" };
       throw error;
     }
     const user = entry === undefined ? undefined : userOf(entry[addressAttribute ?? ""], attempt);
