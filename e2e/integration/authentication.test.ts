@@ -190,7 +190,7 @@ describe("authentication", { skip: dovecotAuthMissing() ?? slapdMissing() ?? fal
       ["a Secret that is missing", { ...first, bindSecretName: "missing" }],
       ["a filter that finds two", { ...first, filter: "(|(uid=%s)(uid=*))" }],
     ] as const) {
-      boat.write("server.yaml", manifest(change));
+      await boat.configure("server.yaml", manifest(change));
       await until(why, 10_000, async () =>
         (await answer(plain("lena@example.org", "lena's password"))).startsWith("454 4.7.0"),
       );

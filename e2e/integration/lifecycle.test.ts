@@ -179,8 +179,9 @@ test("a certificate replaced in its Secret is shown by the next handshake, witho
   const fingerprint = (pem: string): string => new X509Certificate(pem).fingerprint256;
   assert.equal(await shown(), fingerprint(first.certificate));
   await using session = await ready(boat.mx);
-  boat.write("server.yaml", server + secret("mx-tls", { "tls.crt": second.certificate, "tls.key": second.privateKey }));
-  await until("the new certificate", 3000, async () => (await shown()) === fingerprint(second.certificate));
+  const renewed = { "tls.crt": second.certificate, "tls.key": second.privateKey };
+  await boat.configure("server.yaml", server + secret("mx-tls", renewed));
+  await until("the new certificate", 10_000, async () => (await shown()) === fingerprint(second.certificate));
   assert.match(await session.command("NOOP"), /^250 /);
   boat.write("server.yaml", server + secret("mx-tls", { "tls.crt": second.certificate, "tls.key": first.privateKey }));
   await until("an explanation", 5000, () => /mx-tls/.test(boat.output));

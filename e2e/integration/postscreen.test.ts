@@ -146,7 +146,7 @@ describe("postscreen, DNS lists and greylisting", { skip: nsdMissing() }, () => 
       { zone: "bl.example" },
       { zone: "rhs.example", kind: "Sender" },
     ];
-    boat.write("mx.yaml", write({ restrictions: { dnsbl }, greylisting: { delay: "1s" } })["mx.yaml"] ?? "");
+    await boat.configure("mx.yaml", write({ restrictions: { dnsbl }, greylisting: { delay: "1s" } })["mx.yaml"] ?? "");
     const refused = "554 5.7.1 Service unavailable;";
     const words = `${refused} Client host [127.0.0.3] blocked using bl.example; See https://bl.example/?q=127.0.0.3`;
     await until("the setting", 20_000, async () => (await rcpt(3, "x@example.net")) === words);

@@ -126,7 +126,7 @@ describe("restrictions", { skip: nsdMissing() }, () => {
   });
 
   test("an edit holds at once: without delayReject the client is refused before the greeting", async () => {
-    boat.write("mx.yaml", write({ ...lists, delayReject: false })["mx.yaml"] ?? "");
+    await boat.configure("mx.yaml", write({ ...lists, delayReject: false })["mx.yaml"] ?? "");
     const greeting = async (): Promise<string> => {
       await using client = await SmtpDialogue.open(boat.mx, { localAddress: "127.0.0.3" });
       return await client.reply();

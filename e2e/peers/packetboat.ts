@@ -90,6 +90,18 @@ export class Packetboat implements AsyncDisposable {
     writeFileSync(join(this.manifests, name), text);
   }
 
+  /** Writes what changes the configuration, and waits until every shard runs it: the kernel chooses who answers the next connection. */
+  async configure(name: string, text: string): Promise<void> {
+    const running = async (): Promise<string | null> => (await this.json<{ hash: string | null }>("/config")).hash;
+    let before: string | null = null;
+    await until("the shards to run the same", 20_000, async () => (before = await running()) !== null);
+    this.write(name, text);
+    await until(`every shard to run the new ${name}`, 20_000, async () => {
+      const now = await running();
+      return now !== null && now !== before;
+    });
+  }
+
   async run(): Promise<void> {
     const child = spawn(
       process.execPath,
