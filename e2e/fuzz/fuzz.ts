@@ -68,7 +68,9 @@ export async function fuzzDialogues({ cases, seed, tell }: FuzzOptions): Promise
     const { recipients } = await boat.json<{ recipients: number }>("/queue");
     return recipients === 0;
   });
-  const queued = boat.log().filter(({ event }) => event === "queued");
+  const said = (): Record<string, unknown>[] => boat.log().filter(({ event }) => event === "queued");
+  await until("a line of each", 5000, () => said().length >= messages);
+  const queued = said();
   assert.equal(queued.length, messages);
   assert.equal(boat.maildir("mail/example.org/alice").length, messages);
   assert.equal(queued.filter(({ from }) => from === SMUGGLER).length, 0);
