@@ -3,9 +3,7 @@
  * dead or silent.
  */
 import assert from "node:assert/strict";
-import { createServer, type Server, type Socket } from "node:net";
 import { after, before, describe, test } from "node:test";
-import { once } from "node:events";
 import { aMailServer } from "../../crds/builders.ts";
 import type { MailServerSpec } from "../../crds/mail-server.ts";
 import { buildDesired } from "../../operator/build/build.ts";
@@ -16,6 +14,7 @@ import { aliasKeys, accessAddressKeys, mailboxKeys } from "../../server/lookup/s
 import { createLog } from "../../server/observe/log.ts";
 import { registry } from "../../server/observe/metrics.ts";
 import { selfSigned } from "../peers/certificates.ts";
+import { Deaf } from "../peers/deaf.ts";
 import { Mariadb, mariadbMissing, MARIADB_PASSWORD } from "../peers/mariadb.ts";
 import { freePort, until } from "../peers/ports.ts";
 
@@ -76,13 +75,31 @@ const isOutage = (cause: unknown): boolean => cause instanceof LookupUnavailable
 
 describe("MariaDB", { skip }, () => {
   let mariadb: Mariadb;
+  let healthy: Lookups;
   before(async () => {
     mariadb = await Mariadb.start(ROWS);
+    healthy = build({ lookups: { mysql: [{ ...database([here()]), name: "healthy" }] } }).lookups;
+    await twenty(() => bob(healthy));
   });
   after(async () => {
+    await healthy.close();
     await mariadb[Symbol.asyncDispose]();
   });
   const here = (): string => `127.0.0.1:${mariadb.port}`;
+
+  const bob = async (lookups: Lookups): Promise<string | undefined> =>
+    (await lookups.first("mailboxes", "bob@example.org"))?.values[0];
+  const twenty = <T>(ask: () => Promise<T>): Promise<T[]> => Promise.all(Array.from({ length: 20 }, ask));
+  const timed = async <T>(work: () => Promise<T>): Promise<[result: T, tookMs: number]> => {
+    const startedMs = performance.now();
+    return [await work(), performance.now() - startedMs];
+  };
+  /** Done within `boundMs`; what this machine is slow at in the same moment, twenty questions to a healthy host tell. */
+  async function soon<T>(boundMs: number, what: string, work: () => Promise<T>): Promise<T> {
+    const [[result, tookMs], [, usualMs]] = await Promise.all([timed(work), timed(() => twenty(() => bob(healthy)))]);
+    assert.ok(tookMs < boundMs + 3 * usualMs, `${what}: ${tookMs} ms, a healthy host took ${usualMs} ms`);
+    return result;
+  }
 
   test("each query of the reference setups, from ViMbAdmin's schema and as written", async () => {
     const { lookups, message } = build({
@@ -198,12 +215,10 @@ describe("MariaDB", { skip }, () => {
     const { lookups } = build({ lookups: { mysql: [database([`127.0.0.1:${own.port}`])] } });
     try {
       const ask = () => lookups.first("mailboxes", "bob@example.org");
-      await Promise.all(Array.from({ length: 20 }, ask));
+      await twenty(ask);
       await own.signal("SIGKILL");
-      const startedMs = performance.now();
-      const outcomes = await Promise.allSettled(Array.from({ length: 20 }, ask));
+      const outcomes = await soon(1000, "twenty outages", () => Promise.allSettled(Array.from({ length: 20 }, ask)));
       assert.ok(outcomes.every((outcome) => outcome.status === "rejected" && isOutage(outcome.reason)));
-      assert.ok(performance.now() - startedMs < 1000, `took ${performance.now() - startedMs} ms`);
       assert.match(await registry.metrics(), /packetboat_lookup_available\{lookup="db"\} 0/);
       await own.run();
       assert.deepEqual((await ask())?.values, ["1"]);
@@ -219,25 +234,22 @@ describe("MariaDB", { skip }, () => {
   });
 
   test("two hosts, the first refuses, is silent, or falls silent later: nobody waits a second", async () => {
-    const deaf = await Deaf.listen();
+    await using deaf = await Deaf.listen();
     const refusing = await freePort();
     for (const dead of [`127.0.0.1:${refusing}`, `127.0.0.1:${deaf.port}`]) {
       const { lookups } = build({ lookups: { mysql: [database([dead, here()])] } });
       try {
         for (const round of [1, 2]) {
-          const startedMs = performance.now();
-          const answers = await Promise.all(
-            Array.from({ length: 20 }, () => lookups.first("mailboxes", "bob@example.org")),
+          const answers = await soon(round === 1 ? 1000 : 200, `${dead}, round ${round}`, () =>
+            twenty(() => bob(lookups)),
           );
-          assert.ok(answers.every((answer) => answer?.values[0] === "1"));
-          const tookMs = performance.now() - startedMs;
-          assert.ok(tookMs < (round === 1 ? 1000 : 200), `${dead}, round ${round}: ${tookMs} ms`);
+          assert.ok(answers.every((answer) => answer === "1"));
         }
       } finally {
         await lookups.close();
       }
     }
-    await deaf.close();
+    assert.ok(deaf.met > 0);
   });
 
   test("a host that stops answering on kept connections is passed over, and used again when it goes on", async () => {
@@ -247,9 +259,7 @@ describe("MariaDB", { skip }, () => {
       assert.deepEqual((await lookups.first("mailboxes", "first@example.org"))?.values, ["1"]);
       await own.signal("SIGSTOP");
       for (let round = 0; round < 3; round++) {
-        const startedMs = performance.now();
-        assert.deepEqual((await lookups.first("mailboxes", "bob@example.org"))?.values, ["1"]);
-        assert.ok(performance.now() - startedMs < 1000, `took ${performance.now() - startedMs} ms`);
+        assert.equal(await soon(1000, `round ${round}`, () => bob(lookups)), "1");
       }
       await own.signal("SIGCONT");
       await until("the first host to be asked again", 10_000, async () => {
@@ -264,11 +274,11 @@ describe("MariaDB", { skip }, () => {
 
   test("a slow query is an outage of that query; the host stays, and others are answered meanwhile", async () => {
     const queries = [
-      { role: "Access" as const, query: "SELECT SLEEP(5), '%s'" },
+      { role: "Access" as const, query: "SELECT SLEEP(20), '%s'" },
       { role: "Mailboxes" as const, query: "SELECT 1 FROM mailbox WHERE username = '%s'" },
     ];
     const { lookups } = build({
-      lookups: { mysql: [database([here()], { queries, timeout: "600ms", connectTimeout: "300ms" })] },
+      lookups: { mysql: [database([here()], { queries, timeout: "3s", connectTimeout: "1500ms" })] },
     });
     try {
       const slow = lookups.first("access", "x");
@@ -278,7 +288,7 @@ describe("MariaDB", { skip }, () => {
       assert.deepEqual((await lookups.first("mailboxes", "bob@example.org"))?.values, ["1"]);
       assert.match(await registry.metrics(), /packetboat_lookup_available\{lookup="db"\} 1/);
       // The server does not go on with what nobody waits for.
-      await until("the statement to end", 3000, () => !mariadb.sql("SHOW PROCESSLIST").includes("SLEEP(5)"));
+      await until("the statement to end", 10_000, () => !mariadb.sql("SHOW PROCESSLIST").includes("SLEEP(20)"));
     } finally {
       await lookups.close();
     }
@@ -359,33 +369,3 @@ describe("MariaDB", { skip }, () => {
     }
   });
 });
-
-/** Takes connections and says nothing. */
-class Deaf {
-  readonly #server: Server;
-  readonly #sockets = new Set<Socket>();
-  readonly port: number;
-
-  private constructor(server: Server, port: number) {
-    this.#server = server;
-    this.port = port;
-    server.on("connection", (socket) => {
-      this.#sockets.add(socket);
-      socket.on("error", () => undefined);
-    });
-  }
-
-  static async listen(): Promise<Deaf> {
-    const server = createServer().listen(0, "127.0.0.1");
-    await once(server, "listening");
-    const address = server.address();
-    if (address === null || typeof address === "string") throw new Error("no port");
-    return new Deaf(server, address.port);
-  }
-
-  async close(): Promise<void> {
-    for (const socket of this.#sockets) socket.destroy();
-    this.#server.close();
-    await once(this.#server, "close");
-  }
-}
