@@ -67,13 +67,18 @@ smtpd_recipient_restrictions = reject_non_fqdn_sender reject_non_fqdn_recipient 
 `;
 }
 
-interface Timed {
+export interface Timed {
   readonly p50: number;
   readonly p99: number;
 }
 
 /** Milliseconds a RCPT, one at a time. */
-async function timeRcpt(side: Side, count: number, code: string, recipient: (at: number) => string): Promise<Timed> {
+export async function timeRcpt(
+  side: Side,
+  count: number,
+  code: string,
+  recipient: (at: number) => string,
+): Promise<Timed> {
   const times: number[] = [];
   for (let at = 0; at < count; ) {
     // Few in a transaction, and few mistakes in a session: neither side slows down a client like that.

@@ -5,6 +5,7 @@
  *   lone          one message at a time                      destinations  healthy mail beside dead destinations
  *   idle          10,000 idle connections                    queue         our queue alone, through its port
  *   lookups       every address in MariaDB                   slow-clients  2,000 clients that drip or never read
+ *   objects       200,000 Mailbox objects
  *
  * Each prints its table, and for each target of the project whether it was met. Exits with 0 whatever the figures are; with --check, 1 when a target was not met.
  * Needs root and Debian's postfix package (installed when missing). Options: --rounds N (default 5; destinations 1), --scale F (load times F); depth: --messages N,
@@ -22,6 +23,7 @@ const benchmarks: Readonly<Record<string, (options: BenchOptions) => Promise<Rep
   idle: async (options) => (await import("./idle.ts")).idle(options),
   "slow-clients": async (options) => (await import("./slow-clients.ts")).slowClients(options),
   lookups: async (options) => (await import("./lookups.ts")).lookups(options),
+  objects: async (options) => (await import("./objects.ts")).objects(options),
   queue: async (options) => (await import("./queue.ts")).queueAlone(options),
 };
 

@@ -56,17 +56,18 @@ export class Packetboat implements AsyncDisposable {
     this.offset = offset;
   }
 
-  /** `manifests`: file name → YAML; `data`: a data folder of the caller's. Resolves when it is ready. */
+  /** `manifests`: file name → YAML; `data`: a data folder of the caller's. Resolves when it is ready, rejects after `readyMs`. */
   static async start(
     manifests: Readonly<Record<string, string>>,
     data?: string,
     environment: Readonly<Record<string, string>> = {},
+    readyMs?: number,
   ): Promise<Packetboat> {
     const directory = mkdtempSync(join(tmpdir(), "packetboat-test-"));
     const server = new Packetboat(directory, await freeOffset(), data ?? join(directory, "data"), environment);
     mkdirSync(server.manifests);
     for (const [name, text] of Object.entries(manifests)) server.write(name, text);
-    await server.run();
+    await server.run(readyMs);
     return server;
   }
 
@@ -102,7 +103,7 @@ export class Packetboat implements AsyncDisposable {
     });
   }
 
-  async run(): Promise<void> {
+  async run(readyMs = 30_000): Promise<void> {
     const child = spawn(
       process.execPath,
       [
@@ -124,7 +125,7 @@ export class Packetboat implements AsyncDisposable {
     this.#child = child;
     for (const stream of [child.stdout, child.stderr])
       stream?.on("data", (data: Buffer) => (this.output += data.toString()));
-    await until("Packetboat to be ready", 30_000, async () => {
+    await until("Packetboat to be ready", readyMs, async () => {
       if (child.exitCode !== null) throw new Error(`Packetboat ended with ${child.exitCode}: ${this.output}`);
       return (await this.admin("/readyz").catch(() => undefined))?.status === 200;
     });

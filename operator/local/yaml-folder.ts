@@ -28,7 +28,7 @@ export interface Problem {
 
 const MAX_FILES = 1000;
 const MAX_FILE_BYTES = 32 * 1024 * 1024;
-const MAX_DOCUMENTS = 200_000;
+const MAX_DOCUMENTS = 250_000;
 /** Far more than a person writes, far fewer than a "billion laughs" file needs. */
 const MAX_ALIASES = 1000;
 

@@ -1,0 +1,103 @@
+/**
+ * `npm run bench -- objects`: 200,000 addresses from Mailbox objects; RCPT by RCPT, memory, and how long until they are there and until one more is.
+ *
+ * Beside it a Postfix with the same addresses in a hash table. The embedded mode reads the objects from YAML files, which is most of the start; the times of
+ * one RCPT after the other are those of any pod. --scale F: objects and RCPTs times F.
+ */
+import { Packetboat } from "../e2e/peers/packetboat.ts";
+import { until } from "../e2e/peers/ports.ts";
+import { Postfix } from "../e2e/peers/postfix.ts";
+import { Client } from "./client.ts";
+import { timeRcpt } from "./lookups.ts";
+import type { BenchOptions } from "./options.ts";
+import { memoryMiB } from "./processes.ts";
+import { type Report, shown, soFar } from "./report.ts";
+import { mailServer, sideOf } from "./sides.ts";
+
+const OBJECTS = 200_000;
+const OF_A_FILE = 2000;
+const RCPTS = 20_000;
+const START_MS = 600_000;
+
+const domain = `---
+apiVersion: mail.packetboat.io/v1alpha1
+kind: MailDomain
+metadata: {name: bench}
+spec: {domain: bench.example, serverRef: {name: mx}, class: Mailbox, delivery: {discard: {}}}
+`;
+const addressOf = (at: number): string => `user${at}@bench.example`;
+const mailbox = (at: number): string => `apiVersion: mail.packetboat.io/v1alpha1
+kind: Mailbox
+metadata: {name: user${at}}
+spec: {address: ${addressOf(at)}, domainRef: {name: bench}}
+`;
+
+function manifests(count: number): Record<string, string> {
+  const files: Record<string, string> = { "bench.yaml": mailServer(9) + domain };
+  for (let from = 0; from < count; from += OF_A_FILE) {
+    const ofFile = Math.min(OF_A_FILE, count - from);
+    files[`mailboxes-${from}.yaml`] = Array.from({ length: ofFile }, (_, at) => mailbox(from + at)).join("---\n");
+  }
+  return files;
+}
+
+async function isKnown(port: number, address: string): Promise<boolean> {
+  using client = await Client.open(port);
+  await client.command("MAIL FROM:<sender@elsewhere.example>", "250");
+  return await client.command(`RCPT TO:<${address}>`, "250").then(
+    () => true,
+    () => false,
+  );
+}
+
+export async function objects({ scale }: BenchOptions): Promise<Report> {
+  const count = Math.max(100, Math.round(OBJECTS * scale));
+  const recipients = Array.from({ length: count }, (_, at) => `${addressOf(at)} OK\n`).join("");
+  await using postfix = await Postfix.configured({
+    main: `myhostname = postfix.bench.example
+mydestination =
+mynetworks = 192.0.2.1
+alias_maps =
+relay_domains = bench.example
+relay_recipient_maps = hash:$config_directory/recipients
+smtpd_recipient_restrictions = reject_unauth_destination`,
+    files: { recipients },
+    hashed: ["recipients"],
+  });
+  const startMs = performance.now();
+  await using packetboat = await Packetboat.start(manifests(count), undefined, {}, START_MS);
+  const readySeconds = (performance.now() - startMs) / 1000;
+  soFar("objects", [`${count} objects are there after ${shown(readySeconds)} s`]);
+  const sides = [sideOf(packetboat), sideOf(postfix)];
+
+  const table = [["", "Packetboat", "Postfix", "ratio"]];
+  const row = (what: string, our: number, their: number): void => {
+    const cells = [what, shown(our), shown(their), shown(our / their)];
+    table.push(cells);
+    soFar("objects", cells);
+  };
+  const rcpts = Math.max(100, Math.round(RCPTS * scale));
+  for (const [what, code, recipient] of [
+    ["RCPT that exists", "250", (at: number) => addressOf((at * 7919) % count)],
+    ["RCPT that does not", "550", (at: number) => `nobody${at}@bench.example`],
+  ] as const) {
+    const timed = [];
+    for (const side of sides) timed.push(await timeRcpt(side, code === "250" ? rcpts : rcpts / 10, code, recipient));
+    const [ours, theirs] = timed;
+    row(`${what}, ms, median`, ours?.p50 ?? Number.NaN, theirs?.p50 ?? Number.NaN);
+    row(`${what}, ms, 99th of a hundred`, ours?.p99 ?? Number.NaN, theirs?.p99 ?? Number.NaN);
+  }
+  const [ourMemory = Number.NaN, theirMemory = Number.NaN] = sides.map((side) => memoryMiB(side.root()));
+  row("memory MiB", ourMemory, theirMemory);
+
+  const editMs = performance.now();
+  packetboat.write("one-more.yaml", mailbox(count));
+  await until("one more mailbox", START_MS, () => isKnown(packetboat.mx, addressOf(count)));
+  return {
+    table,
+    notes: [
+      `${count} Mailbox objects in ${Math.ceil(count / OF_A_FILE)} files, ${packetboat.shards().length} shards; ready after ${shown(readySeconds)} s; one more is live after ${shown((performance.now() - editMs) / 1000)} s.`,
+    ],
+    targets: [],
+  };
+}
