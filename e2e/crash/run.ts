@@ -11,6 +11,7 @@ import { powerTest } from "./power.ts";
 import { seeded } from "./random.ts";
 import { syscallTest } from "./syscalls.ts";
 import { troubles, troublesTest } from "./trouble.ts";
+import { VOID_BELOW_PER_SECOND } from "./void.ts";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -24,13 +25,11 @@ const { values, positionals } = parseArgs({
 });
 const seed = Number(values.seed ?? Date.now() % 2 ** 31);
 const random = seeded(seed);
-/** A run slower than this proves nothing. */
-const LEAST_PER_SECOND = 100;
 
 async function kill(): Promise<boolean> {
   const report = await killTest(Number(values.times), random);
   console.log(JSON.stringify({ seed, ...report, perSecond: Math.round(report.perSecond) }));
-  return report.lost.length === 0 && report.damaged.length === 0 && report.perSecond >= LEAST_PER_SECOND;
+  return report.lost.length === 0 && report.damaged.length === 0 && report.perSecond >= VOID_BELOW_PER_SECOND;
 }
 
 async function power(): Promise<boolean> {
@@ -43,7 +42,7 @@ async function power(): Promise<boolean> {
   const { lost, ...report } = await powerTest({ images: Number(values.images), random, mutate });
   const shown = { lost: lost.length, examples: lost.slice(0, 5) };
   console.log(JSON.stringify({ seed, mutate, ...report, ...shown, perSecond: Math.round(report.perSecond) }));
-  if (report.perSecond < LEAST_PER_SECOND) return false;
+  if (report.perSecond < VOID_BELOW_PER_SECOND) return false;
   return mutate ? lost.length > 0 : lost.length === 0 && report.damaged.length === 0;
 }
 
