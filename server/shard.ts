@@ -8,7 +8,7 @@ import { join } from "node:path";
 import type { FlushAnswer } from "./admin/domain-flush.ts";
 import { History } from "./admin/history.ts";
 import { shardMethods, shardTools } from "./admin/shard-tools.ts";
-import { loadConfig } from "./config/load.ts";
+import { loadConfig, ParsedFiles } from "./config/load.ts";
 import { type PackedConfig, unpackConfig } from "./config/packed.ts";
 import type { LiveConfig } from "./config/schema.ts";
 import { createDeliver } from "./deliver/create.ts";
@@ -59,16 +59,16 @@ function toPrimary(): { readonly peer: Peer; readonly answerWith: (handlers: Han
 }
 
 /** The set on disk may be newer than the one asked for; newer is what everybody will run in a moment. */
-async function mustLoad(directory: string): Promise<LiveConfig> {
-  const result = await loadConfig(directory);
+async function mustLoad(directory: string, parsed: ParsedFiles): Promise<LiveConfig> {
+  const result = await loadConfig(directory, undefined, { parsed });
   if (result.kind !== "loaded") throw new Error(`configuration: ${"message" in result ? result.message : result.kind}`);
   return result.config;
 }
 
 /** A shard that dies while the folder is broken comes back with the set the others run. */
-async function firstConfig(options: ServerOptions, primary: Peer, log: Log): Promise<LiveConfig> {
+async function firstConfig(options: ServerOptions, parsed: ParsedFiles, primary: Peer, log: Log): Promise<LiveConfig> {
   try {
-    return await mustLoad(options.config);
+    return await mustLoad(options.config, parsed);
   } catch (cause) {
     const lastGood = await primary.call<PackedConfig | null>("last-good", null, 60_000);
     if (lastGood === null) throw cause;
@@ -102,7 +102,8 @@ async function serve(
 ): Promise<void> {
   const ownCertificate = await readSelfSigned(join(options.data, "tls"));
   const complete = (loaded: LiveConfig): LiveConfig => withOwnCertificate(loaded, ownCertificate);
-  let config = complete(await firstConfig(options, primary, log));
+  const parsed = new ParsedFiles();
+  let config = complete(await firstConfig(options, parsed, primary, log));
 
   const history = new History();
   const queueFolder = join(options.data, "queue");
@@ -191,7 +192,7 @@ async function serve(
   answerWith({
     status,
     reload: async () => {
-      const next = complete(await mustLoad(options.config));
+      const next = complete(await mustLoad(options.config, parsed));
       if (next.hash === config.hash) return status();
       config = next;
       lookups.apply(config);

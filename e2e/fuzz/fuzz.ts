@@ -21,6 +21,8 @@ export interface FuzzOptions {
 
 /** A connection costs as much as some hundred parses. */
 const DIALOGUE_SHARE = 0.1;
+/** Their lines fit into the server's log, which is looked at in the end and keeps its last 100 MiB. */
+const OF_A_SERVER = 10_000;
 
 export async function fuzzParsers({ cases, seed, tell }: FuzzOptions): Promise<void> {
   const numRuns = Math.max(1, Math.ceil(cases / parserProperties.length));
@@ -84,5 +86,6 @@ export async function fuzzDialogues({ cases, seed, tell }: FuzzOptions): Promise
 export async function fuzz(options: FuzzOptions): Promise<void> {
   const connections = Math.ceil(options.cases * DIALOGUE_SHARE);
   await fuzzParsers({ ...options, cases: options.cases - connections });
-  await fuzzDialogues({ ...options, cases: connections });
+  for (let from = 0; from < connections; from += OF_A_SERVER)
+    await fuzzDialogues({ ...options, seed: options.seed + from, cases: Math.min(OF_A_SERVER, connections - from) });
 }

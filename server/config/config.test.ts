@@ -8,10 +8,10 @@ import fc from "fast-check";
 import { addressKey, domainKey } from "./address.ts";
 import { canonicalJson } from "./canonical.ts";
 import { renderFiles, sliceOf } from "./files.ts";
-import { loadConfig } from "./load.ts";
+import { loadConfig, ParsedFiles } from "./load.ts";
 import { packConfig, unpackConfig } from "./packed.ts";
 import { aRenderedConfig } from "./sample.ts";
-import type { AddressEntry, RenderedConfig } from "./schema.ts";
+import type { AddressEntry, LiveConfig, RenderedConfig } from "./schema.ts";
 
 function write(files: ReadonlyMap<string, string>): {
   readonly directory: string;
@@ -122,6 +122,38 @@ for (const { name, spoil, kind, says } of spoilings) {
     assert.match("message" in result ? result.message : "", says);
   });
 }
+
+test("with what was parsed before, only what changed is parsed, and the result is the same", async () => {
+  const config = aRenderedConfig();
+  const alias: AddressEntry = { alias: { destinations: ["alice@example.org"], senders: [] } };
+  const with_ = (addresses: Record<string, AddressEntry>): Map<string, string> =>
+    renderFiles({ ...config, tables: { ...config.tables, addresses: { ...config.tables.addresses, ...addresses } } });
+  const elsewhere = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"]
+    .map((name) => `${name}@example.org`)
+    .find((address) => sliceOf(address, config.slices) !== sliceOf("new@example.org", config.slices));
+  assert.ok(elsewhere !== undefined);
+  const parsed = new ParsedFiles();
+  const load = async (files: Map<string, string>): Promise<LiveConfig> => {
+    using folder = write(files);
+    const [result, fresh] = [
+      await loadConfig(folder.directory, undefined, { parsed }),
+      await loadConfig(folder.directory),
+    ];
+    assert.ok(result.kind === "loaded" && fresh.kind === "loaded");
+    assert.deepEqual({ ...result.config, loadedAtMs: 0 }, { ...fresh.config, loadedAtMs: 0 });
+    return result.config;
+  };
+  const first = await load(with_({ [elsewhere]: alias, "new@example.org": alias }));
+  const changed: AddressEntry = { alias: { destinations: ["bob@example.org"], senders: [] } };
+  const second = await load(with_({ [elsewhere]: alias, "new@example.org": changed }));
+  assert.equal(second.addresses.get(elsewhere), first.addresses.get(elsewhere));
+  assert.deepEqual(second.addresses.get("new@example.org"), changed);
+  const torn = with_({ "new@example.org": alias });
+  torn.set("table-01.json", "{}");
+  using broken = write(torn);
+  assert.equal((await loadConfig(broken.directory, undefined, { parsed })).kind, "incomplete");
+  assert.equal((await load(with_({ [elsewhere]: alias }))).addresses.get("new@example.org"), undefined);
+});
 
 test("the set that runs, gone bad on disk: unseen by its manifest, seen by a look at the whole", async () => {
   const files = renderFiles(aRenderedConfig());

@@ -2,10 +2,12 @@
  * The reader's side of the contract: a folder of mounted files → a configuration to run by, or the sentence that says why not.
  *
  * A set is taken only when it is complete (every file the manifest names is there with its hash) and valid; anything else leaves the caller's last
- * good configuration untouched. `incomplete` is the normal moment between two file updates; `invalid` wants a person.
+ * good configuration untouched. `incomplete` is the normal moment between two file updates; `invalid` wants a person. With `ParsedFiles` of its own a process
+ * that reads set after set parses only what changed; between two files it lets others run, so that a large set does not hold up mail.
  */
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setImmediate as breathe } from "node:timers/promises";
 import type { z } from "zod";
 import { canonicalJson, sha256 } from "./canonical.ts";
 import { MANIFEST_FILE } from "./files.ts";
@@ -33,6 +35,25 @@ class NotLoadable extends Error {
     super(message);
     this.kind = kind;
   }
+}
+
+/** The files of the last set that was loaded, by name and hash. */
+export class ParsedFiles {
+  #files: ReadonlyMap<string, unknown> = new Map();
+
+  get(key: string): unknown {
+    return this.#files.get(key);
+  }
+
+  /** Those of a set that is taken; all others are forgotten. */
+  keep(files: ReadonlyMap<string, unknown>): void {
+    this.#files = files;
+  }
+}
+
+interface NamedFile {
+  readonly text: string;
+  readonly hash: string;
 }
 
 async function readText(directory: string, name: string): Promise<string> {
@@ -74,7 +95,7 @@ function parse<T extends z.ZodType>(name: string, text: string, schema: T): z.in
 export async function loadConfig(
   directory: string,
   currentHash?: string,
-  { whole = false }: { readonly whole?: boolean } = {},
+  { whole = false, parsed }: { readonly whole?: boolean; readonly parsed?: ParsedFiles } = {},
 ): Promise<LoadResult> {
   let hash: string | undefined;
   try {
@@ -93,15 +114,15 @@ export async function loadConfig(
     if (sha256(canonicalJson(manifest.files)) !== manifest.hash)
       throw new NotLoadable("invalid", `${MANIFEST_FILE} does not carry the hash of its own list of files`);
 
-    const texts = new Map<string, string>();
+    const files = new Map<string, NamedFile>();
     for (const [name, expected] of Object.entries(manifest.files)) {
       const text = await readText(directory, name);
       if (sha256(text) !== expected)
         throw new NotLoadable("incomplete", `${name} is not yet the version that the manifest names`);
-      texts.set(name, text);
+      files.set(name, { text, hash: expected });
     }
     if (manifest.hash === currentHash) return { kind: "unchanged" };
-    return { kind: "loaded", config: assemble(manifest.hash, texts) };
+    return { kind: "loaded", config: await assemble(manifest.hash, files, parsed) };
   } catch (cause) {
     if (cause instanceof NotLoadable)
       return { kind: cause.kind, message: cause.message, ...(hash === undefined ? {} : { hash }) };
@@ -114,22 +135,38 @@ export async function loadConfig(
   }
 }
 
-function assemble(hash: string, texts: ReadonlyMap<string, string>): LiveConfig {
-  const serverText = texts.get("server.json");
-  if (serverText === undefined) throw new NotLoadable("invalid", `${MANIFEST_FILE} names no server.json`);
-  const tables = [...texts]
-    .filter(([name]) => name.startsWith("table-"))
-    .map(([name, text]) => parse(name, text, tableSliceSchema));
-  const secrets = [...texts]
-    .filter(([name]) => name.startsWith("secret-"))
-    .map(([name, text]) => parse(name, text, secretSliceSchema));
+async function assemble(
+  hash: string,
+  files: ReadonlyMap<string, NamedFile>,
+  earlier: ParsedFiles | undefined,
+): Promise<LiveConfig> {
+  const serverFile = files.get("server.json");
+  if (serverFile === undefined) throw new NotLoadable("invalid", `${MANIFEST_FILE} names no server.json`);
+  const taken = new Map<string, unknown>();
+  const parsed = async <T extends z.ZodType>(name: string, file: NamedFile, schema: T): Promise<z.infer<T>> => {
+    const key = `${name} ${file.hash}`;
+    // The same octets under the same name were checked against this very schema.
+    const value = (earlier?.get(key) as z.infer<T> | undefined) ?? parse(name, file.text, schema);
+    taken.set(key, value);
+    await breathe();
+    return value;
+  };
+  const slices = async <T extends z.ZodType>(prefix: string, schema: T): Promise<z.infer<T>[]> => {
+    const result: z.infer<T>[] = [];
+    for (const [name, file] of files) if (name.startsWith(prefix)) result.push(await parsed(name, file, schema));
+    return result;
+  };
+  const tables = await slices("table-", tableSliceSchema);
+  const secrets = await slices("secret-", secretSliceSchema);
+  const server = await parsed("server.json", serverFile, serverSectionSchema);
+  earlier?.keep(taken);
   const merged = <V>(slices: readonly Record<string, V>[]): Map<string, V> =>
     new Map(slices.flatMap((slice) => Object.entries(slice)));
   const sharedState = secrets.find((slice) => slice.sharedState !== undefined)?.sharedState;
   return {
     hash,
     loadedAtMs: Date.now(),
-    server: parse("server.json", serverText, serverSectionSchema),
+    server,
     domains: merged(tables.map((slice) => slice.domains)),
     addresses: merged(tables.map((slice) => slice.addresses)),
     routes: merged(tables.map((slice) => slice.routes)),

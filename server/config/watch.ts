@@ -6,7 +6,7 @@
  */
 import { type FSWatcher, watch } from "node:fs";
 import type { Log } from "../observe/log.ts";
-import { loadConfig } from "./load.ts";
+import { loadConfig, ParsedFiles } from "./load.ts";
 import type { LiveConfig } from "./schema.ts";
 
 /** Why the set on disk is not the one running. */
@@ -34,6 +34,7 @@ export function watchConfig(
   log: Log,
   pollMs: number = POLL_MS,
 ): ConfigWatch {
+  const parsed = new ParsedFiles();
   let current: string | undefined;
   let pending: Pending | undefined;
   /** Since when the set is incomplete, for whatever changing reasons, and whether that was said. */
@@ -93,7 +94,7 @@ export function watchConfig(
     running = true;
     const whole = touched || pending !== undefined;
     touched = false;
-    const result = await loadConfig(directory, current, { whole });
+    const result = await loadConfig(directory, current, { whole, parsed });
     if (result.kind === "loaded") {
       try {
         await take(result.config);
