@@ -17,7 +17,7 @@ import { ServerLog } from "./server-log.ts";
 import { ServerProcess } from "./server-process.ts";
 import { submitterOf } from "./submitter.ts";
 import { watchFolder } from "./watch-folder.ts";
-import { isManifest } from "./yaml-folder.ts";
+import { isManifest, type RememberedFiles } from "./yaml-folder.ts";
 
 /** Loopback only: what runs on a person's machine is nobody else's business. */
 const HOSTS = ["127.0.0.1", "::1"] as const;
@@ -53,6 +53,7 @@ class Embedded {
   readonly #around: Surroundings;
   readonly #adminPort: number;
   readonly #logPath: string;
+  readonly #remembered: RememberedFiles = new Map();
   /** The one on disk. */
   #last: Built | undefined;
   #lastTold: string | undefined;
@@ -71,7 +72,7 @@ class Embedded {
   async run(): Promise<number> {
     const { offset, manifests } = this.#options;
     const { complain, say, stop } = this.#around;
-    const first = await buildManifests({ ...this.#options, running: false });
+    const first = await buildManifests({ ...this.#options, running: false, remembered: this.#remembered });
     if (first.kind === "refused") {
       complain(first.explanation);
       return 1;
@@ -174,6 +175,7 @@ class Embedded {
     const next = await buildManifests({
       ...this.#options,
       running: true,
+      remembered: this.#remembered,
       lastGoodCertificates: new Map(Object.entries(certificates)),
     });
     if (next.kind === "refused") {

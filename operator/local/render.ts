@@ -13,7 +13,7 @@ import type { World } from "../build/world.ts";
 import { MANIFEST, writeConfigFolder } from "./config-folder.ts";
 import { explainProblems, explainVerdicts } from "./explain.ts";
 import { readWorld } from "./manifests.ts";
-import { readYamlFolder } from "./yaml-folder.ts";
+import { type RememberedFiles, readYamlFolder } from "./yaml-folder.ts";
 
 export interface BuildOptions {
   readonly manifests: string;
@@ -21,6 +21,8 @@ export interface BuildOptions {
   /** A configuration is running already; only the words differ. */
   readonly running: boolean;
   readonly lastGoodCertificates?: World["lastGoodCertificates"];
+  /** Of the renderings before. */
+  readonly remembered?: RememberedFiles;
 }
 
 export interface Built {
@@ -42,7 +44,7 @@ export const configFolder = (data: string): string => join(data, "config");
 
 /** Everything but the writing: the folder may be refused, and the ports asked for, before anything changes. */
 export async function buildManifests(options: BuildOptions): Promise<Built | Refused> {
-  const { documents, problems } = await readYamlFolder(options.manifests);
+  const { documents, problems } = await readYamlFolder(options.manifests, options.remembered);
   if (problems.length > 0) return { kind: "refused", explanation: explainProblems(problems, options.running) };
   const read = readWorld(documents, { folder: options.manifests, server: options.server, nowMs: Date.now() });
   if (read.kind === "problems")

@@ -38,7 +38,10 @@ export const placeText = ({ file, document, line }: Place): string => `${file}, 
 
 type Read = { readonly documents: readonly PlacedDocument[]; readonly problems: readonly Problem[] };
 
-export async function readYamlFolder(folder: string): Promise<Read> {
+/** Files as they were read the last time, by name: one that has not changed is not parsed again. */
+export type RememberedFiles = Map<string, { readonly text: string; readonly read: Read }>;
+
+export async function readYamlFolder(folder: string, remembered: RememberedFiles = new Map()): Promise<Read> {
   const documents: PlacedDocument[] = [];
   const problems: Problem[] = [];
   const at = (file: string): Place => ({ file, document: 1, line: 1 });
@@ -66,6 +69,7 @@ export async function readYamlFolder(folder: string): Promise<Read> {
       place: at(folder),
       message: `The folder holds more than ${MAX_FILES} files; put several documents into one.`,
     });
+  for (const name of remembered.keys()) if (!names.includes(name)) remembered.delete(name);
   for (const name of names.slice(0, MAX_FILES)) {
     const path = join(folder, name);
     try {
@@ -78,7 +82,10 @@ export async function readYamlFolder(folder: string): Promise<Read> {
         });
         continue;
       }
-      const read = parseYaml(name, await readFile(path, "utf8"));
+      const text = await readFile(path, "utf8");
+      const before = remembered.get(name);
+      const read = before?.text === text ? before.read : parseYaml(name, text);
+      remembered.set(name, { text, read });
       problems.push(...read.problems);
       for (const document of read.documents) {
         if (documents.length < MAX_DOCUMENTS) documents.push(document);
