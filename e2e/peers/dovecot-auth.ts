@@ -3,9 +3,10 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { removeFolder } from "./folder.ts";
 import { ensureCommands } from "./packages.ts";
 import { freePort, untilListening } from "./ports.ts";
 
@@ -105,6 +106,6 @@ service stats {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
-    rmSync(this.#directory, { recursive: true, force: true });
+    removeFolder(this.#directory);
   }
 }

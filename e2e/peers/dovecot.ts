@@ -11,11 +11,11 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
-  rmSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { removeFolder } from "./folder.ts";
 import { ensureCommands } from "./packages.ts";
 import { freePort, untilListening } from "./ports.ts";
 
@@ -127,6 +127,6 @@ service stats {
       this.#process.kill("SIGTERM");
       await ended;
     }
-    rmSync(this.directory, { recursive: true, force: true });
+    removeFolder(this.directory);
   }
 }

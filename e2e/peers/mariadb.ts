@@ -183,7 +183,14 @@ export class Mariadb implements AsyncDisposable {
 }
 
 /** All of its threads are stopped: the state behind the name in /proc/PID/task/TID/stat. */
-const standsStill = (pid: number | undefined): boolean =>
-  readdirSync(`/proc/${pid}/task`).every((thread) =>
-    /\) T /.test(readFileSync(`/proc/${pid}/task/${thread}/stat`, "latin1")),
-  );
+function standsStill(pid: number | undefined): boolean {
+  try {
+    return readdirSync(`/proc/${pid}/task`).every((thread) =>
+      /\) T /.test(readFileSync(`/proc/${pid}/task/${thread}/stat`, "latin1")),
+    );
+  } catch (error) {
+    // A thread ended between the two looks: somebody still moves.
+    if (["ENOENT", "ESRCH"].includes((error as NodeJS.ErrnoException).code ?? "")) return false;
+    throw error;
+  }
+}

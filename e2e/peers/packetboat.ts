@@ -8,13 +8,19 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { compileCache } from "../../.ci/compile-cache.ts";
+import { logLines } from "./log.ts";
 import { until } from "./ports.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 
+/** Given to a server of this process that may not listen yet, or not at this moment. */
+const given = new Set<number>();
+
 /** All ports of an offset free: 2525, 2587, 2465 and 9125 plus it. */
 async function freeOffset(): Promise<number> {
   for (let offset = 1000 + Math.floor(Math.random() * 200) * 100; offset < 50_000; offset += 100) {
+    if (given.has(offset)) continue;
+    given.add(offset);
     const taken = await Promise.all([2525, 2587, 2465, 9125].map((port) => answers(port + offset)));
     if (!taken.includes(true)) return offset;
   }
@@ -135,12 +141,19 @@ export class Packetboat implements AsyncDisposable {
     return fetch(`http://127.0.0.1:${9125 + this.offset}${path}`, {
       // A server that is started anew ends connections that were kept.
       headers: { connection: "close" },
-      signal: AbortSignal.timeout(5000),
+      // The server itself waits ten seconds for a shard that is just starting.
+      signal: AbortSignal.timeout(15_000),
     });
   }
 
   async json<T>(path: string): Promise<T> {
     return (await (await this.admin(path)).json()) as T;
+  }
+
+  /** Every shard takes mail; /readyz says so as soon as one does, and /queue leaves out the others. */
+  async isWhole(): Promise<boolean> {
+    const { shards } = await this.json<{ shards: readonly { notReady: string | null }[] }>("/config");
+    return shards.every(({ notReady }) => notReady === null);
   }
 
   /** Whole messages in a maildir below the data folder, e.g. `mail/example.org/alice`. */
@@ -152,11 +165,7 @@ export class Packetboat implements AsyncDisposable {
   /** The server's own log, one JSON object a line. */
   log(): Record<string, unknown>[] {
     const path = join(this.data, "server.log");
-    if (!existsSync(path)) return [];
-    return readFileSync(path, "utf8")
-      .split("\n")
-      .filter((line) => line.startsWith("{"))
-      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    return existsSync(path) ? logLines(readFileSync(path, "utf8")) : [];
   }
 
   /** Pids of the shard processes. */

@@ -1,9 +1,21 @@
-/** A loopback port nobody uses at this moment; and waiting until somebody does. */
+/** A loopback port nobody uses at this moment, and nobody else of this process is given; and waiting until somebody does. */
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 
+/** The kernel may offer a port twice before its first owner listens. */
+const given = new Set<number>();
+
 export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = await unusedPort();
+    if (given.has(port)) continue;
+    given.add(port);
+    return port;
+  }
+}
+
+async function unusedPort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
   const address = server.address();

@@ -5,9 +5,10 @@
  */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { removeFolder } from "./folder.ts";
 import { ensureCommands } from "./packages.ts";
 import { freePort, untilListening } from "./ports.ts";
 
@@ -184,7 +185,7 @@ ${setup.main}
   async [Symbol.asyncDispose](): Promise<void> {
     this.stop();
     await Promise.resolve();
-    rmSync(this.directory, { recursive: true, force: true });
+    removeFolder(this.directory);
   }
 }
 

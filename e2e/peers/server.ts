@@ -11,6 +11,7 @@ import { writeConfigFolder } from "../../operator/local/config-folder.ts";
 import { renderFiles } from "../../server/config/files.ts";
 import { aRenderedConfig } from "../../server/config/sample.ts";
 import type { RenderedConfig } from "../../server/config/schema.ts";
+import { logLines } from "./log.ts";
 import { freePort, until } from "./ports.ts";
 
 const root = resolve(import.meta.dirname, "../..");
@@ -96,15 +97,13 @@ export class ServerAlone implements AsyncDisposable {
     return fetch(`http://127.0.0.1:${this.adminPort}${path}`, {
       // A server that is started anew ends connections that were kept.
       headers: { connection: "close" },
-      signal: AbortSignal.timeout(5000),
+      // The server itself waits ten seconds for a shard that is just starting.
+      signal: AbortSignal.timeout(15_000),
     });
   }
 
   log(): Record<string, unknown>[] {
-    return this.output
-      .split("\n")
-      .filter((line) => line.startsWith("{") && line.endsWith("}"))
-      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    return logLines(this.output);
   }
 
   maildir(path: string): string[] {
