@@ -50,9 +50,15 @@ export async function syscallTest(sessions: number, ms: number): Promise<Syscall
     await until("strace to be attached", 10_000, () => traced(server.shards()[0] ?? 0));
     const load = new MarkedLoad({ port: server.mx, recipient: "alice@example.org", sessions });
     await sleep(ms);
+    // So few prove nothing.
+    await until("enough messages", 30_000, () => load.accepted.size > 20);
     await load.stop();
     await until("the queue to be empty", 30_000, () => isEmpty(server));
     await sleep(QUIET_MS);
+    // A machine may be slower still; what stays without a sync is in the report.
+    await until("the last sync", 10_000, () => judge(readFileSync(file, "latin1")).unsynced === 0).catch(
+      () => undefined,
+    );
     const ended = once(tracer, "exit");
     tracer.kill("SIGINT");
     await ended;

@@ -71,8 +71,11 @@ export async function troubleTest(trouble: Trouble): Promise<TroubleReport> {
       },
     },
   }));
+  const startedMs = performance.now();
   server.run();
   await until("the server to be ready", 30_000, async () => (await server.ready()) === "ok");
+  // A shard whose storage failed ends and is started anew; what a start takes here and now is not the disk's healing.
+  const mostMs = HEAL_MS + performance.now() - startedMs;
   const shard = server.shards()[0];
   const wrong: string[] = [];
   const replies: Record<string, number> = {};
@@ -108,10 +111,10 @@ export async function troubleTest(trouble: Trouble): Promise<TroubleReport> {
   isTrouble = false;
   const healStart = performance.now();
   const before = load.accepted.size;
-  await until("mail to be taken again", 2 * HEAL_MS, () => load.accepted.size > before + 4);
+  await until("mail to be taken again", 2 * mostMs, () => load.accepted.size > before + 4);
   const healedMs = performance.now() - healStart;
   await load.stop();
-  if (healedMs > HEAL_MS) wrong.push(`took mail again only after ${healedMs.toFixed(0)} ms`);
+  if (healedMs > mostMs) wrong.push(`took mail again only after ${healedMs.toFixed(0)} ms`);
   await until("the queue to be empty", 30_000, async () => {
     const answer = await server.admin("/queue").catch(() => undefined);
     if (answer?.status !== 200) return false;

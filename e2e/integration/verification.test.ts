@@ -132,8 +132,7 @@ describe("verification", { skip: dovecotMissing() ?? postfixMissing() ?? false }
     await dovecot[Symbol.asyncDispose]();
     await until("new shards", 30_000, async () => {
       const now = boat.shards();
-      const ready = await boat.admin("/readyz").catch(() => undefined);
-      return now.length === killed.length && !now.some((pid) => killed.includes(pid)) && ready?.status === 200;
+      return now.length === killed.length && !now.some((pid) => killed.includes(pid)) && (await boat.isWhole());
     });
     const before_ = await probes();
     await using client = await inTransaction(boat.mx, "");
