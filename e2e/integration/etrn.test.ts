@@ -67,9 +67,11 @@ test("a host that was away asks for its mail, and gets its own only", async () =
       [undefined, undefined],
     ],
   );
-  const flushed = boat.log().filter(({ event, domain }) => event === "etrn" && domain === "home.example");
+  const flushed = (): Record<string, unknown>[] =>
+    boat.log().filter(({ event, domain }) => event === "etrn" && domain === "home.example");
+  await until("both lines in the log", 5000, () => flushed().length >= 2);
   assert.deepEqual(
-    flushed.map(({ messages }) => messages),
+    flushed().map(({ messages }) => messages),
     [0, 2],
   );
 });
