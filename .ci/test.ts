@@ -37,7 +37,7 @@ function check(name: string, command: string, ...parameters: string[]): void {
 export async function tests(name: string, files: string[], concurrency: number): Promise<void> {
   if (files.length === 0) return;
   const started = Date.now();
-  const stream = run({ files, concurrency, timeout: 300_000 });
+  const stream = run({ files, concurrency, timeout: 900_000 });
   stream.on("test:pass", (event) => {
     if (event.details.type === "suite" || isFile(event.name, files)) return;
     // `skip` is the reason, or true; a todo counts as what it is: not done.
