@@ -53,6 +53,8 @@ async function pass(clock: ManualClock, ms: number, server: FaultServer): Promis
     while (seen !== server.seen.length) {
       seen = server.seen.length;
       for (let turn = 0; turn < 40; turn++) await new Promise((resolve) => setImmediate(resolve));
+      // Turns without work pass faster than a packet.
+      await new Promise((resolve) => setTimeout(resolve, 2));
     }
   }
 }
