@@ -1,9 +1,9 @@
 /**
  * Test fixture: a DNS server on loopback, UDP and TCP, that answers from zone data. Used by *.test.ts only; closed by `t.after`.
  */
-import { createSocket } from "node:dgram";
+import { createSocket, type Socket } from "node:dgram";
 import { once } from "node:events";
-import { createServer } from "node:net";
+import { createServer, type Server } from "node:net";
 import type { TestContext } from "node:test";
 import dnsPacket, { type Answer } from "dns-packet";
 import { createResolver, type Dns } from "./resolver.ts";
@@ -66,24 +66,39 @@ export async function aDnsServer(t: TestContext, zone: Zone): Promise<TestDns> {
       setImmediate(() => socket.end(answer.subarray(5)));
     });
   });
-  tcp.listen(0, "127.0.0.1");
-  await once(tcp, "listening");
-  const address = tcp.address();
-  const port = typeof address === "object" && address !== null ? address.port : 0;
-  const udp = createSocket("udp4");
+  const { port, udp } = await bothOn(tcp);
   udp.on("message", (query, from) => {
     const answer = answerTo(query, true);
     const sent = dns.mangle === undefined ? answer : dns.mangle(answer);
     if (sent.length > 0) udp.send(sent, from.port, from.address);
   });
-  udp.bind(port, "127.0.0.1");
-  await once(udp, "listening");
   dns.server = `127.0.0.1:${port}`;
   t.after(() => {
     udp.close();
     tcp.close();
   });
   return dns;
+}
+
+/** The port that TCP was given may be taken for UDP: then another. */
+async function bothOn(tcp: Server): Promise<{ readonly port: number; readonly udp: Socket }> {
+  for (let left = 4; ; left--) {
+    tcp.listen(0, "127.0.0.1");
+    await once(tcp, "listening");
+    const address = tcp.address();
+    const port = typeof address === "object" && address !== null ? address.port : 0;
+    const udp = createSocket("udp4");
+    try {
+      udp.bind(port, "127.0.0.1");
+      await once(udp, "listening");
+      return { port, udp };
+    } catch (error) {
+      udp.close();
+      tcp.close();
+      if (left === 0 || (error as NodeJS.ErrnoException).code !== "EADDRINUSE") throw error;
+      await once(tcp, "close");
+    }
+  }
 }
 
 /** A resolver that asks this zone. */

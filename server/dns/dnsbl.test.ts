@@ -74,10 +74,10 @@ test("a key in the zone's name is never a label", async (t) => {
 test("a list that does not answer lists nobody, in time, and is counted", async (t) => {
   const server = await aDnsServer(t, { records: { "2.0.0.127.dead.example A": ["127.0.0.2"] } });
   server.mangle = () => Buffer.alloc(0);
-  const dns = createResolver({ servers: () => [server.server], timeoutMs: 400, rounds: 1 });
+  const dns = createResolver({ servers: () => [server.server], timeoutMs: 1000, rounds: 1 });
   const began = performance.now();
   assert.equal(await askList(dns, "2.0.0.127", { zone: "dead.example" }, 50), "unanswered");
-  assert.ok(performance.now() - began < 350);
+  assert.ok(performance.now() - began < 900);
   assert.equal(await counted("dead.example", "unanswered"), 1);
   assert.equal(
     await askList({ a: () => Promise.reject(new Error("bug")) }, "x", { zone: "y.example" }, 50),

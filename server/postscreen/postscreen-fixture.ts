@@ -18,7 +18,7 @@ export const aPostscreen = ({ dnsbl, ...settings }: Overrides = {}): PostscreenS
     bareNewline: 86_400_000,
   },
   ...settings,
-  dnsbl: { sites: [], threshold: 1, allowlistThreshold: 0, action: "Enforce", timeoutMs: 500, ...dnsbl },
+  dnsbl: { sites: [], threshold: 1, allowlistThreshold: 0, action: "Enforce", timeoutMs: 2000, ...dnsbl },
 });
 
 export const aGreylisting = (
