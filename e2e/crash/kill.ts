@@ -35,15 +35,18 @@ metadata: {name: box}
 spec: {address: box@crash.example, domainRef: {name: crash}}
 `;
 
-/** `random` gives the moments of the kills; hand in a seeded one to repeat a run. */
-export async function killTest(kills: number, random: () => number): Promise<KillReport> {
+/**
+ * `random` gives the moments of the kills; hand in a seeded one to repeat a run. `pauses` makes the time between them longer: each costs a start of a shard, which a slow
+ * machine needs for mail.
+ */
+export async function killTest(kills: number, random: () => number, pauses = 1): Promise<KillReport> {
   await using boat = await Packetboat.start({ "all.yaml": manifest });
   const load = new MarkedLoad({ port: boat.mx, recipient: "box@crash.example", sessions: 12 });
   const { accepted } = load;
   const started = performance.now();
   let last: number | undefined;
   for (let kill = 0; kill < kills; kill++) {
-    await sleep(100 + random() * 1100);
+    await sleep(pauses * (100 + random() * 1100));
     const shards = boat.shards();
     const victim = shards[Math.floor(random() * shards.length)];
     if (victim === undefined) {

@@ -7,8 +7,8 @@ import { untilNotVoid, VOID_BELOW_PER_SECOND } from "../crash/void.ts";
 
 test("no accepted message is lost by SIGKILL", async () => {
   const seed = Number(process.env["PACKETBOAT_SEED"] ?? Date.now() % 2 ** 31);
-  const run = async () => {
-    const report = await killTest(Number(process.env["PACKETBOAT_KILLS"] ?? "100"), seeded(seed));
+  const run = async (number: number) => {
+    const report = await killTest(Number(process.env["PACKETBOAT_KILLS"] ?? "100"), seeded(seed), number);
     console.log(
       `seed ${seed}: ${report.kills} kills, ${report.accepted} accepted at ${report.perSecond.toFixed(0)}/s, ${report.lost.length} lost, ${report.damaged.length} damaged, ${report.duplicates} delivered twice`,
     );
