@@ -185,7 +185,9 @@ test("a broken configuration volume: mail goes on by the last good set, a killed
       shards.every((shard) => shard.hash === hash && shard.notReady === null)
     );
   });
-  assert.ok(said(server.log(), /^the configuration on disk is refused, the last good one is used$/));
+  await until("the new shard's line in the log", 5000, () =>
+    said(server.log(), /^the configuration on disk is refused, the last good one is used$/),
+  );
   for (let count = 0; count < 4; count++) await mailFlows();
   // The moment between two file updates is no news; what stays incomplete is.
   await until("a line about what stays incomplete", 10_000, () =>
