@@ -26,7 +26,7 @@ async function pod(redis: Redis, limits: Partial<Limits>): Promise<ServerAlone> 
   await server.render(counting(redis, limits));
   server.run();
   await until("the pod to be ready", 20_000, async () => (await server.ready()) === "ok");
-  await until("the pod to count with the others", 10_000, async () => (await available(server)) === 1);
+  await shared(server);
   return server;
 }
 
@@ -34,6 +34,9 @@ const metric = async (server: ServerAlone, pattern: RegExp): Promise<number> =>
   Number(pattern.exec(await (await server.admin("/metrics")).text())?.[1] ?? Number.NaN);
 const available = (server: ServerAlone): Promise<number> =>
   metric(server, /^packetboat_shared_state_available\{[^}]*\} (\d)$/m);
+
+const shared = (server: ServerAlone): Promise<void> =>
+  until("the pod to count with the others", 10_000, async () => (await available(server)) === 1);
 
 const OPEN = /^packetboat_connections_open\{listener="mx"\} (\d+)$/m;
 const UNANSWERED = /^packetboat_shared_state_questions_total\{[^}]*result="(?:late|failed|skipped)"[^}]*\} (\d+)$/gm;
@@ -55,6 +58,7 @@ async function together<T>(pods: readonly ServerAlone[], judge: (round: number) 
       return await judge(round);
     } catch (error) {
       if (round === 9 || (await unanswered(pods)) === before) throw error;
+      await Promise.all(pods.map(shared));
     }
   }
 }
@@ -103,7 +107,7 @@ test("a rate holds for both pods; Redis gone: mail goes on; back: shared again",
   await until("the line in the log", 5000, () => a.log().some(({ event }) => event === "shared-state-away"));
 
   await redis.run();
-  for (const each of [a, b]) await until("it to be shared again", 10_000, async () => (await available(each)) === 1);
+  await Promise.all([a, b].map(shared));
   await together([a, b], async (round) => {
     const client = `127.0.2.${round + 1}`;
     for (let count = 0; count < 3; count++) assert.match(await mail(count === 1 ? b : a, client), /^250 /);
