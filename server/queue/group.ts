@@ -135,6 +135,8 @@ export class GroupCommitter {
 
   /** After the answers are out: whoever waits for them shall not wait for this. */
   tidy(): void {
+    // Telling SQLite takes a moment, which the next message shall not wait for.
+    this.#log.syncsCommits = true;
     if (this.#log.pages() >= CHECKPOINT_PAGES) this.#checkpoint();
     this.#reserve.restore();
   }
