@@ -27,6 +27,7 @@ INSERT INTO alias (address, goto, active) VALUES ('team@example.org', 'bob@examp
 INSERT INTO tlspolicies VALUES ('strict.example', 'secure', 'match=mx.strict.example'), ('plain.example', 'may', NULL);
 INSERT INTO access (pattern, action, type) VALUES ('spam.example', 'REJECT', 'spam'), ('later@example.net', 'DEFER', 'other'), ('quiet@', 'DISCARD', 'unsub');
 CREATE PROCEDURE mailbox_of (IN address VARCHAR(255)) SELECT username FROM mailbox WHERE username = address;
+CREATE PROCEDURE too_slow (IN address VARCHAR(255)) SIGNAL SQLSTATE '70100' SET MYSQL_ERRNO = 1969, MESSAGE_TEXT = 'Query execution was interrupted (max_statement_time exceeded)';
 CREATE TABLE many (n INT); INSERT INTO many VALUES (1), (2), (3), (4);
 `;
 
@@ -289,6 +290,24 @@ describe("MariaDB", { skip }, () => {
       assert.match(await registry.metrics(), /packetboat_lookup_available\{lookup="db"\} 1/);
       // The server does not go on with what nobody waits for.
       await until("the statement to end", 10_000, () => !mariadb.sql("SHOW PROCESSLIST").includes("SLEEP(20)"));
+    } finally {
+      await lookups.close();
+    }
+  });
+
+  test("a query that the server itself ended in time is an outage of that query, asked once; the host stays", async () => {
+    const queries = [
+      { role: "Access" as const, query: "CALL too_slow('%s')" },
+      { role: "Mailboxes" as const, query: "SELECT 1 FROM mailbox WHERE username = '%s'" },
+    ];
+    const { lookups } = build({ lookups: { mysql: [database([here()], { queries })] } });
+    try {
+      assert.equal(await bob(lookups), "1");
+      await assert.rejects(
+        lookups.first("access", "x"),
+        (cause: unknown) => cause instanceof LookupUnavailable && cause.scope === "question",
+      );
+      assert.match(await registry.metrics(), /packetboat_lookup_available\{lookup="db"\} 1/);
     } finally {
       await lookups.close();
     }

@@ -44,8 +44,14 @@ const hostErrors = new Set([
   "ER_MAX_PREPARED_STMT_COUNT_REACHED",
 ]);
 
-const codeOf = (cause: unknown): string =>
-  typeof cause === "object" && cause !== null && "code" in cause ? String(cause.code) : "";
+/** MariaDB's own number for what MySQL calls ER_QUERY_TIMEOUT: the driver has no name for it. */
+const STATEMENT_TIMEOUT = 1969;
+
+function codeOf(cause: unknown): string {
+  if (typeof cause !== "object" || cause === null) return "";
+  if ("errno" in cause && cause.errno === STATEMENT_TIMEOUT) return "ER_STATEMENT_TIMEOUT";
+  return "code" in cause && typeof cause.code === "string" ? cause.code : "";
+}
 
 function kindOf(cause: unknown): FailureKind {
   if (cause instanceof HostDown) return "host";
