@@ -24,12 +24,14 @@ export interface SyscallReport {
   readonly unsynced: number;
 }
 
-/** Results that travel alone are synced within 20 ms; strace makes everything slower. */
+/** Results that travel alone are synced a moment after they are written; strace makes everything slower. */
 const QUIET_MS = 500;
 
 interface Step {
   readonly kind: "written" | "synced" | "answered";
   readonly text: string;
+  /** Of a sync: how many steps there were when it began. It is of what was written before. */
+  readonly begun: number;
 }
 
 /** `sessions` at once for `ms` milliseconds. */
@@ -79,17 +81,20 @@ const traced = (pid: number): boolean => !/^TracerPid:\s+0$/m.test(readFileSync(
 /** Lines of strace in the order of events: a call that was interrupted counts as written when it began, as synced when it returned. */
 function stepsOf(trace: string): Step[] {
   const steps: Step[] = [];
-  const syncing = new Set<string>();
+  const syncing = new Map<string, number>();
+  const add = (kind: Step["kind"], text = "", begun = steps.length): number => steps.push({ kind, text, begun });
   for (const line of trace.split("\n")) {
     const [, thread = "", rest = ""] = /^(\d+) +(.*)$/.exec(line) ?? [];
+    const begun = syncing.get(thread);
     if (/^(?:fsync|fdatasync)\(\d+<[^>]*-wal>/.test(rest)) {
-      if (rest.endsWith("<unfinished ...>")) syncing.add(thread);
-      else if (rest.endsWith(" = 0")) steps.push({ kind: "synced", text: "" });
-    } else if (/^<\.\.\. (?:fsync|fdatasync) resumed>/.test(rest) && syncing.delete(thread)) {
-      if (rest.endsWith(" = 0")) steps.push({ kind: "synced", text: "" });
-    } else if (/^pwrite64\(\d+<[^>]*-wal>/.test(rest)) steps.push({ kind: "written", text: rest });
+      if (rest.endsWith("<unfinished ...>")) syncing.set(thread, steps.length);
+      else if (rest.endsWith(" = 0")) add("synced");
+    } else if (/^<\.\.\. (?:fsync|fdatasync) resumed>/.test(rest) && begun !== undefined) {
+      syncing.delete(thread);
+      if (rest.endsWith(" = 0")) add("synced", "", begun);
+    } else if (/^pwrite64\(\d+<[^>]*-wal>/.test(rest)) add("written", rest);
     else if (/^(?:write|writev|sendto|sendmsg)\(\d+<(?:TCP|socket)/.test(rest) && rest.includes("Ok: queued as "))
-      steps.push({ kind: "answered", text: rest });
+      add("answered", rest);
   }
   return steps;
 }
@@ -103,15 +108,17 @@ export function judge(trace: string): SyscallReport {
     for (const [, id = ""] of text.matchAll(/queued as ([0-9A-Za-z]+)/g)) {
       messages += 1;
       const written = steps.findIndex((step) => step.kind === "written" && step.text.includes(id));
-      const synced = written < 0 ? -1 : steps.findIndex((step, place) => place > written && step.kind === "synced");
+      const synced =
+        written < 0 ? -1 : steps.findIndex(({ kind: what, begun }) => what === "synced" && begun > written);
       if (synced < 0 || synced > at) early.push(id);
     }
   }
-  const log = steps.filter(({ kind }) => kind !== "answered");
+  const syncs = steps.filter(({ kind }) => kind === "synced");
+  const safe = Math.max(0, ...syncs.map(({ begun }) => begun));
   return {
     messages,
-    syncs: log.filter(({ kind }) => kind === "synced").length,
+    syncs: syncs.length,
     early,
-    unsynced: log.length - 1 - log.findLastIndex(({ kind }) => kind === "synced"),
+    unsynced: steps.slice(safe).filter(({ kind }) => kind === "written").length,
   };
 }

@@ -34,6 +34,8 @@ test("a 250 before its sync, without one, or behind another file's is noticed", 
     `1 ${written}\n1 fsync(27</q/0.sqlite-wal>) = -1 EIO (Input/output error)\n2 ${answered}`,
     `1 ${written}\n1 fsync(27</q/0.sqlite-wal> <unfinished ...>\n2 ${answered}\n1 <... fsync resumed>) = 0`,
     `${good[0]}\n2 ${answered}`,
+    // Begun by another thread before the message was written.
+    `3 fdatasync(33</q/0.sqlite-wal> <unfinished ...>\n1 ${written}\n3 <... fdatasync resumed>) = 0\n2 ${answered}`,
   ])
     assert.deepEqual(judge(bad).early, ["idOne12345"], bad);
   for (const [trace, unsynced] of [

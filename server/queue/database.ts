@@ -6,7 +6,7 @@
  * The log (WAL) is synced at every commit (synchronous=FULL), with the one exception that `Log.syncsCommits` makes, and checkpointed by `checkpoint` only,
  * so that a failing checkpoint is seen.
  */
-import { closeSync, existsSync, fdatasyncSync, fsyncSync, mkdirSync, openSync, statSync } from "node:fs";
+import { closeSync, existsSync, fdatasync, fsyncSync, mkdirSync, openSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { Query } from "./query.ts";
@@ -125,7 +125,10 @@ export class Log {
   readonly #checkpoint: Query<{ busy: number }>;
   readonly #truncate: Query<{ busy: number }>;
   #syncsCommits = true;
+  /** Or will be by the sync that is under way. */
   #isSynced = true;
+  #isSyncing = false;
+  #isClosed = false;
   #descriptor: number | undefined;
 
   /** `path` is the database's. */
@@ -149,18 +152,19 @@ export class Log {
     this.#isSynced = this.#syncsCommits;
   }
 
-  /** Everything that was committed is on stable storage. */
-  get isSynced(): boolean {
-    return this.#isSynced;
-  }
-
-  /** Throws when it fails, which is final. */
-  sync(): void {
-    if (this.#isSynced) return;
+  /** Sync what is not yet, on another thread, so that the next commit does not wait for it. `failed`: it did, which is final. */
+  syncBeside(failed: (cause: Error) => void): void {
+    if (this.#isSynced || this.#isSyncing) return;
     // SQLite's locks are on the database file: a descriptor of the log more or less harms none.
     this.#descriptor ??= openSync(this.#path, "r+");
-    fdatasyncSync(this.#descriptor);
+    this.#isSyncing = true;
     this.#isSynced = true;
+    fdatasync(this.#descriptor, (cause) => {
+      this.#isSyncing = false;
+      if (this.#isClosed) this.#closeDescriptor();
+      else if (cause !== null) failed(cause);
+      else this.syncBeside(failed);
+    });
   }
 
   pages(): number {
@@ -175,6 +179,11 @@ export class Log {
   /** Empty it, for the end. */
   truncate(): void {
     this.#truncate.get();
+    this.#isClosed = true;
+    if (!this.#isSyncing) this.#closeDescriptor();
+  }
+
+  #closeDescriptor(): void {
     if (this.#descriptor !== undefined) closeSync(this.#descriptor);
     this.#descriptor = undefined;
   }

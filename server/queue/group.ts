@@ -2,8 +2,8 @@
  * Group commit: everything that is ready in one transaction, answers only after its COMMIT has returned.
  *
  * COMMIT returns when the log is synced (synchronous=FULL), so an answer means stable storage. Results of deliveries that travel alone are the exception:
- * they are in the log, safe from the death of the process, and synced with the next mail or by `sync` in a moment; a power cut in between delivers that
- * mail once more and loses none (docs/decisions/0033). A request that fails is rolled back alone
+ * they are in the log, safe from the death of the process, and are synced while the next group gathers; a power cut in that moment delivers that mail once
+ * more and loses none (docs/decisions/0033). A request that fails is rolled back alone
  * (SAVEPOINT), its neighbours go on. Fails as a whole in two ways: no space (rolled back; what needs space is refused, the rest is tried once more)
  * and storage that is broken (StorageFailed: final, nothing of the group is answered).
  */
@@ -119,18 +119,9 @@ export class GroupCommitter {
     return { kind: "answers", answers, commit, space: this.space };
   }
 
-  /** What has been answered is on stable storage, results of deliveries included. */
-  get isSynced(): boolean {
-    return this.#log.isSynced;
-  }
-
-  /** Throws StorageFailed. */
-  sync(): void {
-    try {
-      this.#log.sync();
-    } catch (error) {
-      throw new StorageFailed(describeError(error), { cause: error });
-    }
+  /** What has been answered and is not on stable storage goes there now, beside the next group. `failed` gets StorageFailed. */
+  syncBeside(failed: (error: StorageFailed) => void): void {
+    this.#log.syncBeside((cause) => failed(new StorageFailed(describeError(cause), { cause })));
   }
 
   /** After the answers are out: whoever waits for them shall not wait for this. */

@@ -15,8 +15,6 @@ import { describeError } from "./sqlite-error.ts";
 /** More in one transaction would make its first member wait for its last. */
 const GROUP_REQUESTS = 500;
 const GROUP_BYTES = 4_194_304;
-/** Results of deliveries wait this long for mail that is synced with them: longer than a client with one message after the other needs for the next one. */
-const SYNC_LATER_MS = 20;
 
 if (parentPort === null) throw new Error("this is the queue's worker thread");
 const port = parentPort;
@@ -47,7 +45,6 @@ class Inbox {
   readonly #committer: GroupCommitter;
   #requests: Request[] = [];
   #isScheduled = false;
-  #syncTimer: NodeJS.Timeout | undefined;
 
   constructor(committer: GroupCommitter) {
     this.#committer = committer;
@@ -72,7 +69,7 @@ class Inbox {
         if (this.#requests.length === 0) free(group);
         tell(answers, buffersOf(answers.answers));
         this.#committer.tidy();
-        if (!this.#committer.isSynced) this.#syncTimer ??= setTimeout(() => this.#syncLater(), SYNC_LATER_MS);
+        this.#committer.syncBeside((error) => this.#fail(error));
       }
       const next = this.#requests[0];
       if (next?.op === "close") {
@@ -91,18 +88,8 @@ class Inbox {
     });
   }
 
-  #syncLater(): void {
-    this.#syncTimer = undefined;
-    try {
-      this.#committer.sync();
-    } catch (error) {
-      this.#fail(error);
-    }
-  }
-
   /** Final: see above. */
   #fail(error: unknown): void {
-    clearTimeout(this.#syncTimer);
     tell({ kind: "failed", message: describeError(error) });
     port.close();
   }
@@ -121,7 +108,6 @@ class Inbox {
   }
 
   #close(serial: number): void {
-    clearTimeout(this.#syncTimer);
     const abandoned = this.#committer.close();
     const space = { innerFreeBytes: 0, missingReserveBytes: 0 };
     tell({ kind: "answers", answers: [...abandoned, { serial, result: undefined }], commit: undefined, space });
