@@ -122,6 +122,8 @@ class MysqlHost implements Host {
       rowsAsArray: true,
       maxPreparedStatements: 64,
       multipleStatements: false,
+      // A stack for each question, in case it fails, costs more than asking it; its failure is told by code.
+      trace: false,
       ...("path" in endpoint ? { socketPath: endpoint.path } : this.#network(source, endpoint, secrets)),
     };
   }
