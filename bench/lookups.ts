@@ -89,6 +89,7 @@ export async function timeRcpt(
       await client.command(`RCPT TO:<${recipient(at)}>`, code);
       times.push(performance.now() - startMs);
     }
+    await client.command("QUIT", "221");
   }
   return { p50: quantile(times, 0.5), p99: quantile(times, 0.99) };
 }

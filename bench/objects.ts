@@ -71,7 +71,9 @@ mynetworks = 192.0.2.1
 alias_maps =
 relay_domains = bench.example
 relay_recipient_maps = hash:$config_directory/recipients
-smtpd_recipient_restrictions = reject_unauth_destination`,
+smtpd_recipient_restrictions = reject_unauth_destination
+# Transactions that come to nothing would count as mail that arrives and never leaves: a second each.
+in_flow_delay = 0`,
     files: { recipients },
     hashed: ["recipients"],
   });
