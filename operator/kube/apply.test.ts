@@ -1,4 +1,4 @@
-/** What the applier refuses and forgets; what the server makes of its writes stands in `real-apiserver.test.ts`. */
+/** What the applier refuses and forgets; what the server makes of its writes stands in `e2e/integration/operator-on-api-server.test.ts`. */
 import assert from "node:assert/strict";
 import { after, describe, it } from "node:test";
 import fc from "fast-check";

@@ -4,16 +4,16 @@
  */
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import { type ApiServerProcess, missingBinaries, startApiServer } from "./api-server-process.ts";
-import { Applier, appliedHashAnnotation } from "./apply.ts";
-import { KubeClient } from "./client.ts";
-import { EventRecorder } from "./events.ts";
-import { configMap, until } from "./fault-server.ts";
-import { alwaysLeader, Lease, type LeaseObject } from "./lease.ts";
-import { createLog } from "./log.ts";
-import { createMetrics } from "./metrics.ts";
-import { Reflector } from "./reflector.ts";
-import { type Condition, type KubeObject, type Manifest, type Resource, resources } from "./types.ts";
+import { type ApiServerProcess, missingBinaries, startApiServer } from "../../operator/kube/api-server-process.ts";
+import { Applier, appliedHashAnnotation } from "../../operator/kube/apply.ts";
+import { KubeClient } from "../../operator/kube/client.ts";
+import { EventRecorder } from "../../operator/kube/events.ts";
+import { configMap, until } from "../../operator/kube/fault-server.ts";
+import { alwaysLeader, Lease, type LeaseObject } from "../../operator/kube/lease.ts";
+import { createLog } from "../../operator/kube/log.ts";
+import { createMetrics } from "../../operator/kube/metrics.ts";
+import { Reflector } from "../../operator/kube/reflector.ts";
+import { type Condition, type KubeObject, type Manifest, type Resource, resources } from "../../operator/kube/types.ts";
 
 const skip = missingBinaries() ?? false;
 const log = createLog("test", "silent");

@@ -8,14 +8,13 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { type ApiServerProcess, missingBinaries, startApiServer } from "../operator/kube/api-server-process.ts";
-import { operatorRules } from "../operator/rbac.ts";
-import { helm, missingHelm } from "./helm.ts";
+import { type ApiServerProcess, missingBinaries, startApiServer } from "../../operator/kube/api-server-process.ts";
+import { operatorRules } from "../../operator/rbac.ts";
+import { helm, missingHelm } from "../../charts/helm.ts";
 
-const chart = join(import.meta.dirname, "packetboat");
-const crdCount = readdirSync(join(import.meta.dirname, "..", "crds", "generated")).filter((name) =>
-  name.endsWith(".yaml"),
-).length;
+const charts = join(import.meta.dirname, "../../charts");
+const chart = join(charts, "packetboat");
+const crdCount = readdirSync(join(charts, "..", "crds", "generated")).filter((name) => name.endsWith(".yaml")).length;
 const account = "system:serviceaccount:mail:packetboat-operator";
 
 describe("the chart on a real API server", { skip: missingHelm || (missingBinaries() ?? false) }, () => {
