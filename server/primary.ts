@@ -283,11 +283,16 @@ export async function runPrimary(options: ServerOptions, log: Log): Promise<void
   log.info({ admin: admin.addresses, shards: options.shards, pid: process.pid }, "primary started");
 
   const statusTimer = setInterval(() => {
-    for (const shard of shards)
-      shard.peer?.call<ShardStatus>("status").then(
-        (status) => setStatus(shard, status),
+    for (const shard of shards) {
+      const { peer } = shard;
+      peer?.call<ShardStatus>("status").then(
+        (status) => {
+          // What a shard said before it ended is not about the next one.
+          if (shard.peer === peer) setStatus(shard, status);
+        },
         () => undefined,
       );
+    }
   }, STATUS_INTERVAL_MS);
 
   const stop = async (signal: string): Promise<void> => {
