@@ -145,7 +145,11 @@ describe("verification", { skip: dovecotMissing() ?? postfixMissing() ?? false }
     // Who is new has to wait, and a server that does not answer is asked once.
     for (const name of ["new", "newer", "newest", "new"])
       assert.equal(await client.command(`RCPT TO:<${name}@relay.example>`), unverified);
-    const outcomes = boat.log().filter(({ event, result }) => event === "address-probed" && result === "down");
+    let outcomes: Record<string, unknown>[] = [];
+    await until("a probe that found nobody", 10_000, () => {
+      outcomes = boat.log().filter(({ event, result }) => event === "address-probed" && result === "down");
+      return outcomes.length > 0;
+    });
     assert.ok(
       outcomes.every(({ said }) => String(said).startsWith("451 4.4.1 ")),
       JSON.stringify(outcomes),
