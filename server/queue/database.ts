@@ -120,7 +120,6 @@ function compact(db: DatabaseSync): void {
 /** Pages waiting in the log, and whether they are on stable storage. */
 export class Log {
   readonly #db: DatabaseSync;
-  readonly #path: string;
   readonly #count: Query<{ log: number }>;
   readonly #checkpoint: Query<{ busy: number }>;
   readonly #truncate: Query<{ busy: number }>;
@@ -129,12 +128,14 @@ export class Log {
   #isSynced = true;
   #isSyncing = false;
   #isClosed = false;
-  #descriptor: number | undefined;
+  /** SQLite's locks are on the database file: a descriptor of the log more or less harms none. */
+  readonly #descriptor: number;
 
   /** `path` is the database's. */
   constructor(db: DatabaseSync, path: string) {
     this.#db = db;
-    this.#path = `${path}-wal`;
+    // There since the database was opened. Now, because a server that is out of descriptors later must not fail for one of its own.
+    this.#descriptor = openSync(`${path}-wal`, "r+");
     this.#count = new Query(db, "PRAGMA wal_checkpoint(NOOP)");
     this.#checkpoint = new Query(db, "PRAGMA wal_checkpoint(PASSIVE)");
     this.#truncate = new Query(db, "PRAGMA wal_checkpoint(TRUNCATE)");
@@ -155,13 +156,11 @@ export class Log {
   /** Sync what is not yet, on another thread, so that the next commit does not wait for it. `failed`: it did, which is final. */
   syncBeside(failed: (cause: Error) => void): void {
     if (this.#isSynced || this.#isSyncing) return;
-    // SQLite's locks are on the database file: a descriptor of the log more or less harms none.
-    this.#descriptor ??= openSync(this.#path, "r+");
     this.#isSyncing = true;
     this.#isSynced = true;
     fdatasync(this.#descriptor, (cause) => {
       this.#isSyncing = false;
-      if (this.#isClosed) this.#closeDescriptor();
+      if (this.#isClosed) closeSync(this.#descriptor);
       else if (cause !== null) failed(cause);
       else this.syncBeside(failed);
     });
@@ -180,11 +179,6 @@ export class Log {
   truncate(): void {
     this.#truncate.get();
     this.#isClosed = true;
-    if (!this.#isSyncing) this.#closeDescriptor();
-  }
-
-  #closeDescriptor(): void {
-    if (this.#descriptor !== undefined) closeSync(this.#descriptor);
-    this.#descriptor = undefined;
+    if (!this.#isSyncing) closeSync(this.#descriptor);
   }
 }

@@ -126,7 +126,7 @@ export class GroupCommitter {
 
   /** After the answers are out: whoever waits for them shall not wait for this. */
   tidy(): void {
-    // Telling SQLite takes a moment, which the next message shall not wait for.
+    // So it is between groups; telling SQLite takes a moment, which the next message shall not wait for.
     this.#log.syncsCommits = true;
     if (this.#log.pages() >= CHECKPOINT_PAGES) this.#checkpoint();
     this.#reserve.restore();
@@ -135,7 +135,6 @@ export class GroupCommitter {
   /** What is not finished is refused; everything else is in the database file, and the log is gone. */
   close(): readonly Answer[] {
     const abandoned = this.#stopLong(closed);
-    this.#log.syncsCommits = true;
     this.spool.begin();
     this.spool.messages.eraseAdopting();
     this.#commitAll();
