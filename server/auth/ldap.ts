@@ -12,6 +12,7 @@ import type { ConnectionOptions } from "node:tls";
 import type { Client } from "ldapts";
 import type { AuthenticationSettings, LiveConfig } from "../config/schema.ts";
 import type { Log } from "../observe/log.ts";
+import { type LdapDriver, ldapDriver } from "../lookup/ldap-driver.ts";
 import { fillFilter } from "./ldap-filter.ts";
 import { loginUser } from "./login-name.ts";
 import type { Attempt, PasswordSource, SourceAnswer } from "./password-source.ts";
@@ -24,13 +25,8 @@ const WAITING = 64;
 const LEAST_MS = 500;
 
 const scopes = { Base: "base", OneLevel: "one", Subtree: "sub" } as const;
-type Driver = typeof import("ldapts");
-let loading: Promise<Driver> | undefined;
-/** Loaded by those who use it: the package costs memory in every shard. Waited for before any clock runs, or reading it would look like a slow server. */
-const driver = (): Promise<Driver> => (loading ??= import("ldapts"));
-
 /** What a server answers to the bind of a user who may not: wrong, locked, without a password. Everything else is its trouble. */
-const refusals = (ldap: Driver) => [
+const refusals = (ldap: LdapDriver) => [
   ldap.InvalidCredentialsError,
   ldap.InappropriateAuthError,
   ldap.NoSuchObjectError,
@@ -62,7 +58,8 @@ export class LdapSource implements PasswordSource {
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     } else this.#running += 1;
     try {
-      return await this.#askAny(attempt, await driver());
+      await ldapDriver();
+      return await this.#askAny(attempt);
     } finally {
       const next = this.#waiting.shift();
       if (next === undefined) this.#running -= 1;
@@ -74,7 +71,7 @@ export class LdapSource implements PasswordSource {
     return Promise.resolve();
   }
 
-  async #askAny(attempt: Attempt, ldap: Driver): Promise<SourceAnswer> {
+  async #askAny(attempt: Attempt): Promise<SourceAnswer> {
     const { urls, timeoutMs } = this.#settings;
     const endsMs = Date.now() + timeoutMs;
     let why = "";
@@ -83,7 +80,7 @@ export class LdapSource implements PasswordSource {
       const url = urls[place] ?? "";
       const shareMs = Math.max((endsMs - Date.now()) / (urls.length - tried), LEAST_MS);
       try {
-        const answer = await this.#ask(ldap, url, attempt, shareMs);
+        const answer = await this.#ask(url, attempt, shareMs);
         this.#preferred = place;
         return answer;
       } catch (error) {
@@ -94,12 +91,13 @@ export class LdapSource implements PasswordSource {
     return { kind: "unavailable", why };
   }
 
-  async #ask(ldap: Driver, url: string, attempt: Attempt, timeoutMs: number): Promise<SourceAnswer> {
+  async #ask(url: string, attempt: Attempt, timeoutMs: number): Promise<SourceAnswer> {
     const { hostname, protocol } = new URL(url);
     const host = hostname.replace(/^\[|\]$/g, "");
     const tls = this.#tlsOptions(attempt.config, host);
+    const { Client } = await ldapDriver();
     let socket: Socket | undefined;
-    const client = new ldap.Client({
+    const client = new Client({
       url,
       timeout: timeoutMs,
       connectTimeout: timeoutMs,
@@ -116,7 +114,7 @@ export class LdapSource implements PasswordSource {
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(() => reject(new Error(`no answer within ${Math.round(timeoutMs)} ms`)), timeoutMs);
     });
-    const asked = this.#askOn(ldap, client, attempt, protocol === "ldap:" && this.#settings.startTls ? tls : undefined);
+    const asked = this.#askOn(client, attempt, protocol === "ldap:" && this.#settings.startTls ? tls : undefined);
     // Whoever loses the race has nobody to tell.
     asked.catch(() => undefined);
     try {
@@ -140,12 +138,7 @@ export class LdapSource implements PasswordSource {
     };
   }
 
-  async #askOn(
-    ldap: Driver,
-    client: Client,
-    attempt: Attempt,
-    startTls: ConnectionOptions | undefined,
-  ): Promise<SourceAnswer> {
+  async #askOn(client: Client, attempt: Attempt, startTls: ConnectionOptions | undefined): Promise<SourceAnswer> {
     const { baseDn, scope, filter, addressAttribute, credentials: key } = this.#settings;
     if (startTls !== undefined) await client.startTLS(startTls);
     if (key !== undefined) {
@@ -167,7 +160,7 @@ export class LdapSource implements PasswordSource {
     try {
       await client.bind(entry?.dn ?? `cn=${randomUUID()},${baseDn}`, password ?? randomUUID());
     } catch (error) {
-      if (refusals(ldap).some((refusal) => error instanceof refusal)) return { kind: "mismatch" };
+      if (refusals(await ldapDriver()).some((refusal) => error instanceof refusal)) return { kind: "mismatch" };
       throw error;
     }
     const user = entry === undefined ? undefined : userOf(entry[addressAttribute ?? ""], attempt);

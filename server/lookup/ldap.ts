@@ -11,6 +11,7 @@ import { expandTemplate, parseTemplate, type Piece } from "../config/lookup-temp
 import type { LdapSearch, LdapSource } from "../config/lookups.ts";
 import { AnswerShape } from "./answer.ts";
 import { type Failover, type FailureKind, type Host, HostDown } from "./failover.ts";
+import { ldapDriver } from "./ldap-driver.ts";
 import { type Lookup, LookupUnavailable } from "./lookup.ts";
 import { createSource, type Source, type SourceEvents, type SourceSecrets, TimedOut, withTimeout } from "./source.ts";
 
@@ -66,10 +67,6 @@ function reasonOf(cause: unknown): string {
   return code === "" ? name : `${name} (${code})`;
 }
 
-let loading: Promise<typeof import("ldapts")> | undefined;
-/** Loaded by those who use it: the package costs memory in every shard. Waited for before any clock runs, or reading it would look like a slow server. */
-const driver = (): Promise<typeof import("ldapts")> => (loading ??= import("ldapts"));
-
 class LdapHost implements Host {
   readonly name: string;
   readonly #source: LdapSource;
@@ -97,7 +94,7 @@ class LdapHost implements Host {
   }
 
   async #connect(): Promise<Client> {
-    const ldapts = await driver();
+    const ldapts = await ldapDriver();
     const isSecure = this.name.startsWith("ldaps:");
     let dialled = false;
     /** ldapts connects again by itself when the other side hung up; after StartTLS that would be in the clear, password included. */
@@ -235,7 +232,7 @@ class LdapLookup implements Lookup {
     const base = expandTemplate(this.#base, key, "", escapeDn);
     if (filter === undefined || base === undefined) return undefined;
     try {
-      await driver();
+      await ldapDriver();
       const values = await this.#hosts.ask((host) => this.#values(host, base, filter));
       return this.#shape.valuesOf(key, values);
     } catch (cause) {
@@ -284,7 +281,7 @@ function textsOf(entry: Entry, attribute: string): string[] {
 }
 
 export function createLdap(source: LdapSource, secrets: SourceSecrets, events: SourceEvents): Source {
-  void driver().catch(() => undefined);
+  void ldapDriver().catch(() => undefined);
   return createSource(source, events, {
     hosts: source.urls.map((url) => new LdapHost(source, url, secrets)),
     kindOf,
