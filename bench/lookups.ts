@@ -9,11 +9,11 @@ import { Mariadb, mariadbMissing, MARIADB_PASSWORD } from "../e2e/peers/mariadb.
 import { ensureCommands } from "../e2e/peers/packages.ts";
 import { Packetboat } from "../e2e/peers/packetboat.ts";
 import { Postfix, SmtpSink } from "../e2e/peers/postfix.ts";
-import { Client } from "./client.ts";
 import type { BenchOptions } from "./options.ts";
 import { memoryMiB } from "./processes.ts";
-import { eachRound, median, quantile, type Report, shown, soFar, type Target } from "./report.ts";
-import { mailServer, type Side, sideOf } from "./sides.ts";
+import { rcptRows } from "./rcpt.ts";
+import { eachRound, median, type Report, sideBySide, soFar, type Target } from "./report.ts";
+import { mailServer, sideOf } from "./sides.ts";
 import { measureLoad } from "./throughput.ts";
 
 const ROWS = 1_000_000;
@@ -67,33 +67,6 @@ smtpd_recipient_restrictions = reject_non_fqdn_sender reject_non_fqdn_recipient 
 `;
 }
 
-export interface Timed {
-  readonly p50: number;
-  readonly p99: number;
-}
-
-/** Milliseconds a RCPT, one at a time. */
-export async function timeRcpt(
-  side: Side,
-  count: number,
-  code: string,
-  recipient: (at: number) => string,
-): Promise<Timed> {
-  const times: number[] = [];
-  for (let at = 0; at < count; ) {
-    // Few in a transaction, and few mistakes in a session: neither side slows down a client like that.
-    using client = await Client.open(side.port);
-    await client.command("MAIL FROM:<sender@elsewhere.example>", "250");
-    for (const end = Math.min(count, at + (code === "250" ? 50 : 5)); at < end; at++) {
-      const startMs = performance.now();
-      await client.command(`RCPT TO:<${recipient(at)}>`, code);
-      times.push(performance.now() - startMs);
-    }
-    await client.command("QUIT", "221");
-  }
-  return { p50: quantile(times, 0.5), p99: quantile(times, 0.99) };
-}
-
 export async function lookups({ rounds = 5, scale }: BenchOptions): Promise<Report> {
   const missing = mariadbMissing() ?? ensureCommands({ "postfix-mysql": ["/usr/lib/postfix/postfix-mysql.so"] });
   if (missing !== undefined) throw new Error(missing);
@@ -115,13 +88,7 @@ export async function lookups({ rounds = 5, scale }: BenchOptions): Promise<Repo
     { ...sideOf(postfix), sink: theirSink },
   ] as const;
 
-  const table = [["", "Packetboat", "Postfix", "ratio"]];
-  const row = (what: string, [our = Number.NaN, their = Number.NaN]: readonly number[]): number => {
-    const cells = [what, shown(our), shown(their), shown(our / their)];
-    table.push(cells);
-    soFar("lookups", cells);
-    return our / their;
-  };
+  const { table, row } = sideBySide("lookups");
   const load = {
     bytes: BYTES,
     sessions: 20,
@@ -145,21 +112,10 @@ export async function lookups({ rounds = 5, scale }: BenchOptions): Promise<Repo
 
   const count = Math.max(100, Math.round(RCPTS * scale));
   const someOf = (at: number): string => `${(at * 7919) % ofEach}${recipientOf(rounds + 1)}`;
-  for (const [what, code, recipient] of [
-    ["RCPT that exists", "250", someOf],
-    ["RCPT that does not", "550", (at: number) => `${at}nobody@bench.example`],
-  ] as const) {
-    const timed: Timed[] = [];
-    for (const side of sides) timed.push(await timeRcpt(side, count, code, recipient));
-    row(
-      `${what}, ms, median`,
-      timed.map(({ p50 }) => p50),
-    );
-    row(
-      `${what}, ms, 99th of a hundred`,
-      timed.map(({ p99 }) => p99),
-    );
-  }
+  await rcptRows(row, sides, [
+    ["RCPT that exists", "250", count, someOf],
+    ["RCPT that does not", "550", count, (at) => `${at}nobody@bench.example`],
+  ]);
   row(
     "memory MiB at the end",
     sides.map((side) => memoryMiB(side.root())),

@@ -8,10 +8,10 @@ import { Packetboat } from "../e2e/peers/packetboat.ts";
 import { until } from "../e2e/peers/ports.ts";
 import { Postfix } from "../e2e/peers/postfix.ts";
 import { Client } from "./client.ts";
-import { timeRcpt } from "./lookups.ts";
 import type { BenchOptions } from "./options.ts";
 import { memoryMiB } from "./processes.ts";
-import { type Report, shown, soFar } from "./report.ts";
+import { rcptRows } from "./rcpt.ts";
+import { type Report, shown, sideBySide, soFar } from "./report.ts";
 import { mailServer, sideOf } from "./sides.ts";
 
 const OBJECTS = 200_000;
@@ -83,25 +83,16 @@ in_flow_delay = 0`,
   soFar("objects", [`${count} objects are there after ${shown(readySeconds)} s`]);
   const sides = [sideOf(packetboat), sideOf(postfix)];
 
-  const table = [["", "Packetboat", "Postfix", "ratio"]];
-  const row = (what: string, our: number, their: number): void => {
-    const cells = [what, shown(our), shown(their), shown(our / their)];
-    table.push(cells);
-    soFar("objects", cells);
-  };
+  const { table, row } = sideBySide("objects");
   const rcpts = Math.max(100, Math.round(RCPTS * scale));
-  for (const [what, code, recipient] of [
-    ["RCPT that exists", "250", (at: number) => addressOf((at * 7919) % count)],
-    ["RCPT that does not", "550", (at: number) => `nobody${at}@bench.example`],
-  ] as const) {
-    const timed = [];
-    for (const side of sides) timed.push(await timeRcpt(side, code === "250" ? rcpts : rcpts / 10, code, recipient));
-    const [ours, theirs] = timed;
-    row(`${what}, ms, median`, ours?.p50 ?? Number.NaN, theirs?.p50 ?? Number.NaN);
-    row(`${what}, ms, 99th of a hundred`, ours?.p99 ?? Number.NaN, theirs?.p99 ?? Number.NaN);
-  }
-  const [ourMemory = Number.NaN, theirMemory = Number.NaN] = sides.map((side) => memoryMiB(side.root()));
-  row("memory MiB", ourMemory, theirMemory);
+  await rcptRows(row, sides, [
+    ["RCPT that exists", "250", rcpts, (at) => addressOf((at * 7919) % count)],
+    ["RCPT that does not", "550", rcpts / 10, (at) => `nobody${at}@bench.example`],
+  ]);
+  row(
+    "memory MiB",
+    sides.map((side) => memoryMiB(side.root())),
+  );
 
   const editMs = performance.now();
   packetboat.write("one-more.yaml", mailbox(count));

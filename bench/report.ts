@@ -38,6 +38,26 @@ export function soFar(benchmark: string, cells: readonly string[]): void {
   console.error(`${new Date().toISOString().slice(11, 19)} ${benchmark}: ${cells.join(" | ")}`);
 }
 
+/** A table of one figure a row, ours and Postfix's, told as it grows. */
+export interface SideBySide {
+  readonly table: readonly (readonly string[])[];
+  /** Returns the ratio. */
+  readonly row: (what: string, figures: readonly number[]) => number;
+}
+
+export function sideBySide(benchmark: string): SideBySide {
+  const table = [["", "Packetboat", "Postfix", "ratio"]];
+  return {
+    table,
+    row: (what, [our = Number.NaN, their = Number.NaN]) => {
+      const cells = [what, shown(our), shown(their), shown(our / their)];
+      table.push(cells);
+      soFar(benchmark, cells);
+      return our / their;
+    },
+  };
+}
+
 /** Three digits that mean something. */
 export function shown(value: number): string {
   if (!Number.isFinite(value)) return "none";
