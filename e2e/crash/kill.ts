@@ -5,6 +5,7 @@
  * may cause them.
  */
 import { setTimeout as sleep } from "node:timers/promises";
+import { isQueueEmpty } from "../peers/admin.ts";
 import { Packetboat } from "../peers/packetboat.ts";
 import { until } from "../peers/ports.ts";
 import { hash, MarkedLoad, nameAndText } from "./load.ts";
@@ -62,9 +63,7 @@ export async function killTest(kills: number, random: () => number, pauses = 1):
   await until("every shard to be back and the queue empty", 120_000, async () => {
     // A shard that is away is left out of the sum, and what lies in its queue would count as lost.
     if (boat.shards().includes(last ?? 0) || !(await boat.isWhole())) return false;
-    // While it cannot be asked yet, there is a sentence instead.
-    const summary = await boat.json<{ messages: Record<string, number> }>("/queue").catch(() => undefined);
-    return summary !== undefined && Object.values(summary.messages).every((count) => count === 0);
+    return isQueueEmpty(boat);
   });
 
   const found = new Map<string, number>();

@@ -11,6 +11,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createLog } from "../../server/observe/log.ts";
 import { openQueue } from "../../server/queue/sqlite-queue.ts";
+import { isQueueEmpty } from "../peers/admin.ts";
 import { Packetboat } from "../peers/packetboat.ts";
 import { until } from "../peers/ports.ts";
 import { Sink } from "../peers/sink.ts";
@@ -184,11 +185,7 @@ async function byServer(disk: Disk, image: Image): Promise<Map<string, string>> 
   await using volume = await disk.open(image.path);
   await using sink = await Sink.start();
   await using boat = await Packetboat.start(manifests(sink.port), join(volume.folder, "data"));
-  await until("the recovered queue to be delivered", 120_000, async () => {
-    // While a shard is not back yet, there is a sentence instead.
-    const summary = await boat.json<{ messages: Record<string, number> }>("/queue").catch(() => undefined);
-    return summary !== undefined && Object.values(summary.messages).every((count) => count === 0);
-  });
+  await until("the recovered queue to be delivered", 120_000, () => isQueueEmpty(boat));
   return new Map(
     sink.messages.map(({ content }) => {
       const { name, text } = nameAndText(content);

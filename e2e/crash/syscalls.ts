@@ -11,6 +11,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { isQueueEmpty } from "../peers/admin.ts";
 import { until } from "../peers/ports.ts";
 import { ServerAlone } from "../peers/server.ts";
 import { MarkedLoad } from "./load.ts";
@@ -55,7 +56,7 @@ export async function syscallTest(sessions: number, ms: number): Promise<Syscall
     // So few prove nothing.
     await until("enough messages", 30_000, () => load.accepted.size > 20);
     await load.stop();
-    await until("the queue to be empty", 30_000, () => isEmpty(server));
+    await until("the queue to be empty", 30_000, () => isQueueEmpty(server));
     await sleep(QUIET_MS);
     // A machine may be slower still; what stays without a sync is in the report.
     await until("the last sync", 10_000, () => judge(readFileSync(file, "latin1")).unsynced === 0).catch(
@@ -69,11 +70,6 @@ export async function syscallTest(sessions: number, ms: number): Promise<Syscall
     tracer.kill("SIGKILL");
     rmSync(folder, { recursive: true });
   }
-}
-
-async function isEmpty(server: ServerAlone): Promise<boolean> {
-  const { messages } = (await (await server.admin("/queue")).json()) as { messages: Record<string, number> };
-  return Object.values(messages).every((count) => count === 0);
 }
 
 const traced = (pid: number): boolean => !/^TracerPid:\s+0$/m.test(readFileSync(`/proc/${pid}/status`, "latin1"));

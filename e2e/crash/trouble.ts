@@ -7,6 +7,7 @@
  * answered 250, before, during or after, has reached the next hop with its text.
  */
 import { setTimeout as sleep } from "node:timers/promises";
+import { isQueueEmpty } from "../peers/admin.ts";
 import { until } from "../peers/ports.ts";
 import { ServerAlone } from "../peers/server.ts";
 import { Sink } from "../peers/sink.ts";
@@ -115,12 +116,7 @@ export async function troubleTest(trouble: Trouble): Promise<TroubleReport> {
   const healedMs = performance.now() - healStart;
   await load.stop();
   if (healedMs > mostMs) wrong.push(`took mail again only after ${healedMs.toFixed(0)} ms`);
-  await until("the queue to be empty", 30_000, async () => {
-    const answer = await server.admin("/queue").catch(() => undefined);
-    if (answer?.status !== 200) return false;
-    const { messages } = (await answer.json()) as { messages: Record<string, number> };
-    return Object.values(messages).every((count) => count === 0);
-  });
+  await until("the queue to be empty", 30_000, () => isQueueEmpty(server));
 
   const found = new Map(sink.messages.map(({ content }) => [nameAndText(content).name, nameAndText(content).text]));
   for (const [name, expected] of load.accepted) {

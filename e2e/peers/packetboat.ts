@@ -8,6 +8,7 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { compileCache } from "../../.ci/compile-cache.ts";
+import { askAdmin } from "./admin.ts";
 import { logLines } from "./log.ts";
 import { until } from "./ports.ts";
 
@@ -138,12 +139,7 @@ export class Packetboat implements AsyncDisposable {
   }
 
   admin(path: string): Promise<Response> {
-    return fetch(`http://127.0.0.1:${9125 + this.offset}${path}`, {
-      // A server that is started anew ends connections that were kept.
-      headers: { connection: "close" },
-      // The server itself waits ten seconds for a shard that is just starting.
-      signal: AbortSignal.timeout(15_000),
-    });
+    return askAdmin(9125 + this.offset, path);
   }
 
   async json<T>(path: string): Promise<T> {

@@ -11,6 +11,7 @@ import { writeConfigFolder } from "../../operator/local/config-folder.ts";
 import { renderFiles } from "../../server/config/files.ts";
 import { aRenderedConfig } from "../../server/config/sample.ts";
 import type { RenderedConfig } from "../../server/config/schema.ts";
+import { askAdmin } from "./admin.ts";
 import { logLines } from "./log.ts";
 import { freePort, until } from "./ports.ts";
 
@@ -94,12 +95,7 @@ export class ServerAlone implements AsyncDisposable {
   }
 
   admin(path: string): Promise<Response> {
-    return fetch(`http://127.0.0.1:${this.adminPort}${path}`, {
-      // A server that is started anew ends connections that were kept.
-      headers: { connection: "close" },
-      // The server itself waits ten seconds for a shard that is just starting.
-      signal: AbortSignal.timeout(15_000),
-    });
+    return askAdmin(this.adminPort, path);
   }
 
   log(): Record<string, unknown>[] {
