@@ -75,5 +75,12 @@ export const from = (client: Client, prefix: string, table: Readonly<Record<stri
   Object.entries(table).map(([name, steps]) => ({ id: `${prefix}/${name}`, client, steps }));
 
 /** The first of some dialogues waits for an event of the setup. */
-export const after = (event: string, [first, ...rest]: readonly Dialogue[]): Dialogue[] =>
+const after = (event: string, [first, ...rest]: readonly Dialogue[]): Dialogue[] =>
   first === undefined ? [] : [{ ...first, event }, ...rest];
+
+/** The tables are away. Nobody has asked for the unknown one and the foreign one before: what was asked is known for a few seconds. */
+export const outage = (foreign: string): Dialogue[] =>
+  after(
+    "outage",
+    from(known, "outage", letters({ known: "<late@example.net>", unknown: "<never-asked@example.net>", foreign })),
+  );

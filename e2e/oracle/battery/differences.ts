@@ -100,7 +100,7 @@ export const differences: readonly Difference[] = [
   {
     name: "ETRN by queue name",
     reason:
-      "ETRN #queue is for queues by name, and there are none; it is a mistake of syntax instead of a refusal for now.",
+      "ETRN #queue is for queues by name, and there are none; it is a mistake of syntax instead of a temporary refusal.",
     dialogues: ["a/sequence/etrn/stranger"],
     answers: [["4", "5 5"]],
   },

@@ -10,7 +10,6 @@ import { colons, type Pair, serverTls } from "../battery/pair.ts";
 import type { KeyPair } from "../battery/transcript.ts";
 import { here, manifestsOf, secretOf } from "../examples.ts";
 import {
-  after,
   excused,
   from,
   inside,
@@ -19,6 +18,7 @@ import {
   letters,
   liar,
   nameless,
+  outage,
   startDns,
   VICTIM,
   web,
@@ -265,19 +265,7 @@ smtpd_data_restrictions = reject_unauth_pipelining
         "bad-helo": letter("<alice@example.net>", { helo: "localhost" }),
       }),
     ),
-    ...after(
-      "outage",
-      from(
-        known,
-        "outage",
-        letters({
-          known: "<late@example.net>",
-          // Nobody has asked for these before: what was asked is known for a few seconds.
-          unknown: "<never-asked@example.net>",
-          foreign: "<victim@never-asked.example>",
-        }),
-      ),
-    ),
+    ...outage("<victim@never-asked.example>"),
     ...from(inside, "outage-inside", letters({ ours: "<late@example.net>", foreign: "<victim@sub.foreign.example>" })),
   ],
 };

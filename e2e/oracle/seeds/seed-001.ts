@@ -6,7 +6,7 @@ import { authPlain, type Pair, serverTls } from "../battery/pair.ts";
 import { relayForms } from "../battery/pairs/relay-forms.ts";
 import type { Client, Step } from "../battery/transcript.ts";
 import { here, manifestsOf, secretOf, without } from "../examples.ts";
-import { after, from, inside, known, letter, letters, startDns, VICTIM } from "../world.ts";
+import { from, inside, known, letter, letters, outage, startDns, VICTIM } from "../world.ts";
 import { mysqlTable, postfixMysqlMissing } from "./seed-000.ts";
 
 const PASSWORD = "a-test-password";
@@ -112,17 +112,6 @@ smtpd_data_restrictions = reject_unauth_pipelining
       "before-tls": ["EHLO mail.client.test", "MAIL FROM:<alice@example.net>"],
       wrong: ["EHLO mail.client.test", "STARTTLS", "EHLO mail.client.test", authPlain("alice@example.net", "wrong")],
     }),
-    ...after(
-      "outage",
-      from(
-        known,
-        "outage",
-        letters({
-          known: "<late@example.net>",
-          unknown: "<never-asked@example.net>",
-          foreign: "<x@never-asked.example>",
-        }),
-      ),
-    ),
+    ...outage("<x@never-asked.example>"),
   ],
 };
