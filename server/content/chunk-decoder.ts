@@ -6,6 +6,7 @@
  * Gives slices of what it was fed, never copies. RFC 3030 §2, RFC 5321 §2.3.8.
  */
 import type { DataFault, Decoder } from "./data-decoder.ts";
+import { LineEnds } from "./line-ends.ts";
 
 const CR = 13;
 const LF = 10;
@@ -53,17 +54,13 @@ export class ChunkDecoder implements Decoder {
 
   /** A CR that is not followed by LF, or an LF that does not follow a CR; the last CR is the next call's matter. */
   #hasBare(octets: Buffer): boolean {
-    let at = 0;
-    if (this.#afterCr) {
-      if (octets[0] !== LF) return true;
-      at = 1;
+    if (this.#afterCr && octets[0] !== LF) return true;
+    const at = this.#afterCr ? 1 : 0;
+    const lineEnds = new LineEnds(octets);
+    for (let end = lineEnds.next(at); end < octets.length; end = lineEnds.next(end + 2)) {
+      if (octets[end] === LF) return true;
+      if (end + 1 < octets.length && octets[end + 1] !== LF) return true;
     }
-    let cr = octets.indexOf(CR, at);
-    for (let lf = octets.indexOf(LF, at); lf >= 0; lf = octets.indexOf(LF, lf + 1)) {
-      if (cr !== lf - 1 || cr < at) return true;
-      at = lf + 1;
-      cr = octets.indexOf(CR, at);
-    }
-    return cr >= 0 && cr !== octets.length - 1;
+    return false;
   }
 }

@@ -3,9 +3,11 @@
  *
  * Only CRLF "." CRLF ends the data; nothing shorter, longer or similar does, however the bytes are cut into chunks. That is what keeps a second
  * message from being smuggled in. Leading dots are taken out (RFC 5321 §4.5.2); a bare CR, a bare LF or a NUL is remembered and the message
- * goes on to its end, so that the client can be told. Gives slices of the chunks it was fed, never copies; looks at line ends with indexOf, not at bytes.
+ * goes on to its end, so that the client can be told. Gives slices of the chunks it was fed, never copies.
  * RFC 5321 §2.3.8 (CR and LF only together), §4.1.1.4 (end of data), §4.5.2 (transparency).
  */
+import { LineEnds } from "./line-ends.ts";
+
 const CR = 13;
 const LF = 10;
 const DOT = 46;
@@ -73,8 +75,7 @@ export class DataDecoder implements Decoder {
       pieces.push(Buffer.of(CR));
     }
 
-    // The next CR at or after `at`; looked for again only once it is passed, so that LFs without CR cost no second scan.
-    let cr = chunk.indexOf(CR, at);
+    const lineEnds = new LineEnds(chunk);
     while (at < chunk.length) {
       if (lineStart && chunk[at] === DOT) {
         if (at > start) pieces.push(chunk.subarray(start, at));
@@ -92,22 +93,16 @@ export class DataDecoder implements Decoder {
         at += 1;
         start = at;
       }
-      if (cr >= 0 && cr < at) cr = chunk.indexOf(CR, at);
-      const lf = chunk.indexOf(LF, at);
-      if (lf < 0) {
-        const last = chunk.length - 1;
-        if (cr >= 0 && cr !== last) this.#bare();
+      const lineEnd = lineEnds.next(at);
+      const isCr = chunk[lineEnd] === CR;
+      if (lineEnd === chunk.length || (isCr && lineEnd + 1 === chunk.length)) {
         pieces.push(start === 0 ? chunk : chunk.subarray(start));
-        this.#place = chunk[last] === CR ? "after-cr" : "in-line";
+        this.#place = isCr ? "after-cr" : "in-line";
         return -1;
       }
-      lineStart = cr >= 0 && cr === lf - 1;
-      if (!lineStart) {
-        this.#bare();
-        // After a bare CR the LF may still close a proper line, and only a proper line makes a line start.
-        lineStart = lf > at && chunk[lf - 1] === CR;
-      }
-      at = lf + 1;
+      lineStart = isCr && chunk[lineEnd + 1] === LF;
+      if (!lineStart) this.#bare();
+      at = lineEnd + (lineStart ? 2 : 1);
     }
     if (chunk.length > start) pieces.push(start === 0 ? chunk : chunk.subarray(start));
     this.#place = lineStart ? "line-start" : "in-line";

@@ -2,9 +2,11 @@
  * Transparency: the message as DATA sends it.
  *
  * Between the queue's bytes and the socket. A dot that begins a line is doubled; the end is CRLF dot CRLF. Stored content has CRLF only; should
- * a bare CR or LF ever get here it becomes CRLF, so that nothing we send can be read as two messages; a NUL is left out. Works on whole chunks with `indexOf`,
- * copies nothing of what is as it should be, keeps only the last byte between chunks. Pure. RFC 5321 §4.5.2 (transparency), §2.3.8 (bare CR and LF forbidden), §4.5.2 and RFC 5322 §4.1 (no NUL).
+ * a bare CR or LF ever get here it becomes CRLF, so that nothing we send can be read as two messages; a NUL is left out. Copies nothing of
+ * what is as it should be, keeps only the last byte between chunks. Pure. RFC 5321 §4.5.2 (transparency), §2.3.8 (bare CR and LF forbidden), §4.5.2 and RFC 5322 §4.1 (no NUL).
  */
+import { LineEnds } from "../content/line-ends.ts";
+
 const CR = 0x0d;
 const LF = 0x0a;
 const DOT = 0x2e;
@@ -37,22 +39,19 @@ export class DotStuffing {
     if (first === DOT && atLineStart) insertAt(0, insertedDot);
     if (first === LF && this.#last !== CR) insertAt(0, insertedCr);
 
-    let position = 0;
-    let lf = chunk.indexOf(LF);
-    let cr = chunk.indexOf(CR);
-    while (lf >= 0 || cr >= 0) {
-      if (cr >= 0 && (lf < 0 || cr < lf - 1)) {
+    const lineEnds = new LineEnds(chunk);
+    for (let end = lineEnds.next(0), next: number; end < chunk.length; end = lineEnds.next(next)) {
+      next = end + 1;
+      if (chunk[end] === LF) {
+        // As the first byte it has been judged above.
+        if (end > 0) insertAt(end, insertedCr);
+      } else if (chunk[next] === LF) next += 1;
+      else {
         // A bare CR. As the last byte it is judged with the next chunk.
-        position = cr + 1;
-        if (position === chunk.length) break;
-        insertAt(position, insertedLf);
-      } else {
-        if (lf > 0 && cr !== lf - 1) insertAt(lf, insertedCr);
-        position = lf + 1;
+        if (next === chunk.length) break;
+        insertAt(next, insertedLf);
       }
-      if (chunk[position] === DOT) insertAt(position, insertedDot);
-      if (lf >= 0 && lf < position) lf = chunk.indexOf(LF, position);
-      if (cr >= 0 && cr < position) cr = chunk.indexOf(CR, position);
+      if (chunk[next] === DOT) insertAt(next, insertedDot);
     }
     this.#last = chunk[chunk.length - 1] ?? LF;
     if (pieces.length === 0) return [chunk];
