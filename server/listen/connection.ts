@@ -28,7 +28,20 @@ const MOST_IN_A_ROW = 32;
 
 /** Never in a reply: they would split it. */
 // oxlint-disable-next-line no-control-regex
-const control = /[\u0000-\u001f\u007f]/g;
+const control = /[\u0000-\u001f\u007f]/;
+// oxlint-disable-next-line no-control-regex
+const controls = /[\u0000-\u001f\u007f]/g;
+
+function asSent({ code, enhanced, text }: Reply): string {
+  const before = enhanced === "" ? "" : `${enhanced} `;
+  // Most are one line with nothing to replace.
+  if (!control.test(text)) return `${code} ${before}${text}\r\n`;
+  const lines = text.split("\n");
+  const last = lines.length - 1;
+  return lines
+    .map((line, place) => `${code}${place < last ? "-" : " "}${before}${line.replaceAll(controls, " ")}\r\n`)
+    .join("");
+}
 
 /** A session's name in the log: unique among all processes, cheaper than random octets for each. */
 const processId = randomBytes(5).toString("hex");
@@ -128,6 +141,7 @@ class ProtocolStream extends SMTPStream {
     this._dataMode = false;
     this._remainder = "";
     const rest = chunk.subarray(end);
+    this.#begin(rest);
     const resume = (): void => this._write(rest, "buffer", done);
     sink.ended().then(resume, (error: unknown) => done(new SinkError("ended", { cause: error })));
   }
@@ -253,21 +267,22 @@ class Connection extends SMTPConnection implements Wire {
   }
 
   reply(reply: Reply): void {
-    const lines = reply.text.split("\n");
-    const last = lines.length - 1;
-    const enhanced = reply.enhanced === "" ? "" : `${reply.enhanced} `;
-    // oxlint-disable-next-line no-control-regex
-    const text = lines
-      .map((line, place) => `${reply.code}${place < last ? "-" : " "}${enhanced}${line.replaceAll(control, " ")}\r\n`)
-      .join("");
     if (!this._upgrading && !this._socket.destroyed && this._socket.writable) {
-      this.#cork();
-      this._socket.write(text);
+      if (this.hasMore) this.#cork();
+      this._socket.write(asSent(reply));
     }
     if (reply.code === 421 || reply.code === 221 || reply.code === 521) this.close();
+    if (reply.code === 221 && !this.hasMore) this.#leave();
   }
 
-  /** Replies to commands that came in one packet leave in one packet. */
+  /** After QUIT nothing more comes: to wait for the other side to close is a wait for nothing, and often for its reset. */
+  #leave(): void {
+    const socket = this._socket;
+    if (socket instanceof TLSSocket || socket.writableLength > 0) socket.destroySoon();
+    else socket.destroy();
+  }
+
+  /** Replies to commands that came in one packet leave in one packet; to the last of them, or to the only one, there is nothing to wait for. */
   #cork(): void {
     if (this.#corked) return;
     const socket = this._socket;
@@ -283,7 +298,7 @@ class Connection extends SMTPConnection implements Wire {
   }
 
   begin(reply: Reply): void {
-    const text = reply.text.replaceAll(control, " ");
+    const text = reply.text.replaceAll(controls, " ");
     if (!this._upgrading && !this._socket.destroyed && this._socket.writable)
       this._socket.write(`${reply.code}-${text}\r\n`);
   }
