@@ -47,9 +47,9 @@ const STATUS_INTERVAL_MS = 1000;
 const SEMI_SPACE = "--max-semi-space-size";
 /**
  * A young generation of 16 MiB, the default, holds the garbage of an idle server; 8 are as fast under load. The old one may double before it is collected,
- * not quadruple: what waits there is the content of messages that have been delivered.
+ * not quadruple: what waits there is the content of messages that have been delivered. The collector may be called (queue/between-messages.ts).
  */
-const SHARD_MEMORY = [`${SEMI_SPACE}=8`, "--heap-growing-percent=100"];
+const SHARD_MEMORY = [`${SEMI_SPACE}=8`, "--heap-growing-percent=100", "--expose-gc"];
 /** Storage that is well again is found within this; a shard that cannot start costs little. */
 const LONGEST_PAUSE_MS = 5000;
 const STARTING = "starting";

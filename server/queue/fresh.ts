@@ -26,6 +26,10 @@ export class FreshContent {
     this.#bytes += size;
   }
 
+  get isEmpty(): boolean {
+    return this.#messages.size === 0;
+  }
+
   get(id: QueueId): readonly Buffer[] | undefined {
     return this.#messages.get(id)?.pieces;
   }

@@ -9,6 +9,7 @@ import { dirname } from "node:path";
 import type { Log } from "../observe/log.ts";
 import { possibleDuplicates } from "../observe/metrics.ts";
 import { Availability } from "./availability.ts";
+import { BetweenMessages } from "./between-messages.ts";
 import { isUnsafe, makeDirectoryDurably } from "./database.ts";
 import { FreshContent } from "./fresh.ts";
 import { QueueIds } from "./id.ts";
@@ -109,6 +110,7 @@ export class SqliteQueue implements Queue, QueueTools {
   readonly #onSettled: OnSettled | undefined;
   readonly #ids: QueueIds;
   readonly #budget = new WriterBudget();
+  readonly #betweenMessages = new BetweenMessages();
   readonly #fresh = new FreshContent(FRESH_BYTES);
   #closing: Promise<void> | undefined;
 
@@ -192,6 +194,12 @@ export class SqliteQueue implements Queue, QueueTools {
     return error;
   }
 
+  /** When nothing is being received, and what has been is delivered or put off; in two turns, because then the result is on its way to the worker. */
+  #collectWhenQuiet(): void {
+    const isQuiet = (): boolean => this.#budget.writers === 0 && this.#fresh.isEmpty;
+    if (isQuiet()) setImmediate(() => setImmediate(() => isQuiet() && this.#betweenMessages.quiet()));
+  }
+
   async settle(
     id: QueueId,
     settlements: readonly Settlement[],
@@ -219,6 +227,7 @@ export class SqliteQueue implements Queue, QueueTools {
         streamed: 0,
       }),
     );
+    this.#collectWhenQuiet();
     // On a full disk the result counts, not what was said.
     const dialogue = this.unavailable() === undefined ? options.dialogue?.slice(0, LONGEST_DIALOGUE) : undefined;
     const { found, expanded } = await this.#link.call(

@@ -22,6 +22,8 @@ const BUDGET_BYTES = 33_554_432;
 /** Shared by the writers of a queue. */
 export class WriterBudget {
   #bytes = 0;
+  /** Messages that are neither stored nor given up. */
+  writers = 0;
 
   add(bytes: number): void {
     this.#bytes += bytes;
@@ -60,6 +62,7 @@ export class SpoolWriter implements MessageWriter {
   constructor(id: QueueId, context: WriterContext) {
     this.id = id;
     this.#context = context;
+    context.budget.writers += 1;
   }
 
   get size(): number {
@@ -152,6 +155,8 @@ export class SpoolWriter implements MessageWriter {
       this.#forget();
       // The first cause says more: full, where this one only says that something is missing.
       throw this.#error ?? error;
+    } finally {
+      this.#context.budget.writers -= 1;
     }
     return storedMessage({ id, receivedMs, size, envelope, origin, recipients, start });
   }
@@ -159,6 +164,7 @@ export class SpoolWriter implements MessageWriter {
   async abort(): Promise<void> {
     if (this.#ended !== undefined) return;
     this.#ended = "aborted";
+    this.#context.budget.writers -= 1;
     this.#take(this.#buffered);
     if (this.#chunksSent > 0) await this.#context.link.call("abort", { id: this.id });
   }
