@@ -28,18 +28,16 @@ const MOST_IN_A_ROW = 32;
 
 /** Never in a reply: they would split it. */
 // oxlint-disable-next-line no-control-regex
-const control = /[\u0000-\u001f\u007f]/;
-// oxlint-disable-next-line no-control-regex
-const controls = /[\u0000-\u001f\u007f]/g;
+const control = /[\u0000-\u001f\u007f]/g;
 
 function asSent({ code, enhanced, text }: Reply): string {
   const before = enhanced === "" ? "" : `${enhanced} `;
   // Most are one line with nothing to replace.
-  if (!control.test(text)) return `${code} ${before}${text}\r\n`;
+  if (text.search(control) < 0) return `${code} ${before}${text}\r\n`;
   const lines = text.split("\n");
   const last = lines.length - 1;
   return lines
-    .map((line, place) => `${code}${place < last ? "-" : " "}${before}${line.replaceAll(controls, " ")}\r\n`)
+    .map((line, place) => `${code}${place < last ? "-" : " "}${before}${line.replaceAll(control, " ")}\r\n`)
     .join("");
 }
 
@@ -298,7 +296,7 @@ class Connection extends SMTPConnection implements Wire {
   }
 
   begin(reply: Reply): void {
-    const text = reply.text.replaceAll(controls, " ");
+    const text = reply.text.replaceAll(control, " ");
     if (!this._upgrading && !this._socket.destroyed && this._socket.writable)
       this._socket.write(`${reply.code}-${text}\r\n`);
   }
