@@ -5,15 +5,20 @@
  * readers of internationalized mail, and with `\x{…}` for all others. Pure; strangers' bytes come out without control characters.
  * RFC 3461 §4 and §4.2 (xtext, ORCPT), RFC 3464 §2.1.2, §2.3.1, §2.3.2, RFC 6533 §3 (utf-8 address type).
  */
+import { isUtf8 } from "node:buffer";
 import { fieldText } from "./mime.ts";
 
-/** RFC 3461 §4: `+XX` is an octet; octets that are no UTF-8 become "?" marks rather than somebody else's letters. */
+/**
+ * RFC 3461 §4: `+XX` is an octet; octets that are no UTF-8 become "?" marks rather than somebody else's letters. A U+FFFD that was sent as one
+ * is a character like any other.
+ */
 export function decodeXtext(text: string): string {
   if (!text.includes("+")) return text;
   const octets = text.replaceAll(/\+([0-9A-F]{2})|[^]/gu, (whole, hex: string | undefined) =>
     hex === undefined ? Buffer.from(whole).toString("latin1") : String.fromCharCode(Number.parseInt(hex, 16)),
   );
-  return Buffer.from(octets, "latin1").toString("utf8").replaceAll("\ufffd", "?");
+  const bytes = Buffer.from(octets, "latin1");
+  return isUtf8(bytes) ? bytes.toString("utf8") : bytes.toString("utf8").replaceAll("\ufffd", "?");
 }
 
 /** RFC 3461 §4: printable ASCII without "+" and "=" as it is, the rest as `+XX`. */
