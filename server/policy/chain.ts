@@ -111,8 +111,9 @@ export function decide<F>(lists: readonly CheckList<F>[], facts: F): Decision | 
   const course = new Course();
   const broken = (cause: unknown, name: string): Decision =>
     course.with({ ...defer("internal", replies.internal), check: name, cause });
-  /** What is left of the list at hand, the last first; the lists behind it. */
-  let left: NamedCheck<F>[] = [];
+  /** The list at hand, and where in it; the lists behind it. */
+  let list: readonly NamedCheck<F>[] = [];
+  let at = 0;
   let nextList = 0;
   let early = false;
 
@@ -120,18 +121,20 @@ export function decide<F>(lists: readonly CheckList<F>[], facts: F): Decision | 
     if (outcome.kind === "ask") {
       course.askedInstead += 1;
       if (course.askedInstead > MAX_ASKED_INSTEAD) return broken(new Error("access rules name each other"), name);
-      left.push(...outcome.checks.toReversed());
+      list = [...outcome.checks, ...list.slice(at)];
+      at = 0;
       return undefined;
     }
     const step = take(course, outcome, name, early);
     // Whatever comes now in this list, the answer is "later".
-    if (step === "end-of-list" || (course.doubt !== undefined && course.mercy !== undefined)) left = [];
+    if (step === "end-of-list" || (course.doubt !== undefined && course.mercy !== undefined)) at = list.length;
     return typeof step === "string" ? undefined : step;
   };
 
   const run = (): Decision | Promise<Decision> => {
     for (;;) {
-      const named = left.pop();
+      const named = list[at];
+      at += 1;
       if (named === undefined) {
         const next = lists[nextList];
         if (next === undefined) return course.atEnd();
@@ -139,7 +142,8 @@ export function decide<F>(lists: readonly CheckList<F>[], facts: F): Decision | 
         early = next.early === true;
         if (next.apart === true) course.mercy = undefined;
         try {
-          left = (typeof next.checks === "function" ? next.checks(facts) : next.checks).toReversed();
+          list = typeof next.checks === "function" ? next.checks(facts) : next.checks;
+          at = 0;
         } catch (error) {
           return broken(error, next.name);
         }

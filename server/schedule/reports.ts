@@ -63,12 +63,18 @@ export function isToWarn(
   return wants(recipient, "DELAY") || (notify.includes("Delay") && config.server.postmaster.length > 0);
 }
 
+/** Most mail: it arrived, and whoever sent it did not ask to be told. */
+const isRoutine = ({ recipient, verdict }: Result): boolean =>
+  verdict === "delivered" && !recipient.delayWarned && !wants(recipient, "SUCCESS");
+const nothingToTell: Reports = { messages: [], untold: [] };
+
 /** `expanded`: aliases of several addresses, which end here for whoever asked to be told of success. RFC 3461 §5.2.7.3 (c). */
 export async function reportsFor(
   context: ReportContext,
   results: readonly Result[],
   expanded: readonly QueuedRecipient[] = [],
 ): Promise<Reports> {
+  if (expanded.length === 0 && results.every(isRoutine)) return nothingToTell;
   const { message, config } = context;
   const { sender } = message.envelope;
   const failed = results.filter(({ verdict }) => verdict === "failed");
