@@ -36,6 +36,14 @@ for (const [raw, expected] of table) {
   });
 }
 
+test("heard again, with any number of other sentences between: the same", () => {
+  const first = parsePeerReply("250 2.1.5 Ok");
+  for (let number = 0; number < 1000; number++) {
+    assert.deepEqual(parsePeerReply("250 2.1.5 Ok"), first);
+    assert.equal(parsePeerReply(`250 2.0.0 Ok: queued as ${number}`).text, `Ok: queued as ${number}`);
+  }
+});
+
 test("whatever a peer says, the reply is bounded, printable, and its enhanced code fits", () => {
   const line = fc.string({ unit: "binary", maxLength: 3000 });
   const reply = fc.oneof(

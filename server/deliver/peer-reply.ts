@@ -9,7 +9,22 @@ import type { Reply } from "../reply.ts";
 /** Enough for any sentence a person reads; a log line and a bounce stay small. */
 const longestText = 1000;
 
+/** Servers say the same few sentences for ever, and a message hears five. Bounded in number and length; forgotten all at once. */
+const heard = new Map<string, Reply>();
+const mostHeard = 64;
+const longestHeard = 100;
+
 export function parsePeerReply(raw: string): Reply {
+  const known = heard.get(raw);
+  if (known !== undefined) return known;
+  const reply = parse(raw);
+  if (raw.length > longestHeard) return reply;
+  if (heard.size >= mostHeard) heard.clear();
+  heard.set(raw, reply);
+  return reply;
+}
+
+function parse(raw: string): Reply {
   const code = Number(/^([2-5]\d\d)(?:[ -]|$|\r?\n)/.exec(raw)?.[1] ?? 0);
   if (code === 0) return { code: 451, enhanced: "4.5.0", text: `Unintelligible reply: ${printable(raw)}` };
   const lines = raw.slice(0, 4 * longestText).split(/\r?\n/);
