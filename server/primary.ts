@@ -48,9 +48,17 @@ const SEMI_SPACE = "--max-semi-space-size";
 /**
  * A young generation of 16 MiB, the default, holds the garbage of an idle server; 4 are as fast under load. The old one may double before it is collected,
  * not quadruple: what waits there is the content of messages that have been delivered. The collector may be called (queue/between-messages.ts). Two helpers
- * of V8 do for one busy thread; with its usual four they take the cores from those who serve mail.
+ * of V8 do for one busy thread; with its usual four they take the cores from those who serve mail. Most code runs a few times a message: with V8's usual 400 and
+ * 3000 calls a shard would still be compiling when it has served ten thousand (queue/tier-up.ts).
  */
-const SHARD_FLAGS = [`${SEMI_SPACE}=4`, "--heap-growing-percent=100", "--expose-gc", "--v8-pool-size=2"];
+const SHARD_FLAGS = [
+  `${SEMI_SPACE}=4`,
+  "--heap-growing-percent=100",
+  "--expose-gc",
+  "--v8-pool-size=2",
+  "--invocation-count-for-maglev=100",
+  "--invocation-count-for-turbofan=2000",
+];
 /** Storage that is well again is found within this; a shard that cannot start costs little. */
 const LONGEST_PAUSE_MS = 5000;
 const STARTING = "starting";

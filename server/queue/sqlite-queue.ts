@@ -38,6 +38,7 @@ import {
   rawSettlement,
   storedMessage,
 } from "./translate.ts";
+import { TierUp } from "./tier-up.ts";
 import { WorkerLink } from "./worker-link.ts";
 import { SpoolWriter, WriterBudget } from "./writer.ts";
 
@@ -111,6 +112,7 @@ export class SqliteQueue implements Queue, QueueTools {
   readonly #ids: QueueIds;
   readonly #budget = new WriterBudget();
   readonly #betweenMessages = new BetweenMessages();
+  readonly #tierUp = new TierUp();
   readonly #fresh = new FreshContent(FRESH_BYTES);
   #closing: Promise<void> | undefined;
 
@@ -132,12 +134,14 @@ export class SqliteQueue implements Queue, QueueTools {
   newMessage(): MessageWriter {
     const trouble = this.unavailable();
     if (trouble !== undefined) throw new QueueUnavailable(trouble.reason, trouble.message);
-    return new SpoolWriter(this.#ids.next(), {
+    const writer = new SpoolWriter(this.#ids.next(), {
       link: this.#link,
       budget: this.#budget,
       fresh: this.#fresh,
       now: this.#now,
     });
+    this.#tierUp.messageBegins(this.#budget.writers);
+    return writer;
   }
 
   unavailable(): ReturnType<Queue["unavailable"]> {
