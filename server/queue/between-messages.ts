@@ -8,9 +8,9 @@
 import { getHeapSpaceStatistics } from "node:v8";
 
 /** Looking takes some microseconds, and the young generation is larger than what so many messages leave behind. */
-const LOOK_EVERY = 8;
+const LOOK_EVERY = 4;
 /** Collecting an almost empty one is wasted: what is alive is copied each time. */
-const WORTH_SHARE = 0.5;
+const WORTH_SHARE = 0.3;
 
 export class BetweenMessages {
   readonly #collect: typeof globalThis.gc;

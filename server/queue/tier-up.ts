@@ -4,7 +4,8 @@
  * Beside the mail's path, on the main thread of a shard: the queue knows how much is in hand. TurboFan compiles a function that is hot for 5 to 50 ms on a thread
  * of its own, and most of what a message passes through is hot after some thousand messages. Under load that is soon earned back; on a quiet
  * server with two cores it was what the slowest hundredth of all messages waited for, and code of the tier below (Maglev) costs them no more. V8 has a mode made
- * for being turned on and off while it runs: with `battery-saver-mode` nothing new goes to TurboFan, what is compiled stays. Cannot fail.
+ * for being turned on and off while it runs: with `battery-saver-mode` nothing new goes to TurboFan, what is compiled stays
+ * (docs/decisions/0035). Cannot fail.
  */
 import { setFlagsFromString } from "node:v8";
 
