@@ -57,7 +57,7 @@ const SHARD_FLAGS = [
   "--expose-gc",
   "--v8-pool-size=2",
   "--invocation-count-for-maglev=100",
-  "--invocation-count-for-turbofan=2000",
+  "--invocation-count-for-turbofan=800",
 ];
 /** Storage that is well again is found within this; a shard that cannot start costs little. */
 const LONGEST_PAUSE_MS = 5000;
