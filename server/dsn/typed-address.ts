@@ -18,7 +18,8 @@ export function decodeXtext(text: string): string {
     hex === undefined ? Buffer.from(whole).toString("latin1") : String.fromCharCode(Number.parseInt(hex, 16)),
   );
   const bytes = Buffer.from(octets, "latin1");
-  return isUtf8(bytes) ? bytes.toString("utf8") : bytes.toString("utf8").replaceAll("\ufffd", "?");
+  const decoded = bytes.toString("utf8");
+  return isUtf8(bytes) ? decoded : decoded.replaceAll("\ufffd", "?");
 }
 
 /** RFC 3461 §4: printable ASCII without "+" and "=" as it is, the rest as `+XX`. */

@@ -125,7 +125,7 @@ export function checksOf(names: readonly string[]): readonly NamedCheck<Restrict
 
 /** For whatever facts the stage has: the checks look at `asked` alone. */
 function bound<F>(checks: readonly NamedCheck<RestrictionFacts>[], asked: RestrictionFacts): readonly NamedCheck<F>[] {
-  // Most lists are.
+  // Most lists are empty.
   if (checks.length === 0) return [];
   const rebound = (outcome: Outcome<RestrictionFacts>): Outcome<F> =>
     outcome.kind === "ask" ? { kind: "ask", checks: bound(outcome.checks, asked) } : outcome;
