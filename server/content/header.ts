@@ -27,9 +27,11 @@ export class HeaderCollector {
       if (inside >= 0) end = inside + SEPARATOR.length;
     }
     if (end < 0) {
-      this.#tail = piece.length >= 3 ? piece.subarray(-3) : Buffer.concat([this.#tail, piece]).subarray(-3);
-      this.#pieces.push(piece);
-      this.#size += piece.length;
+      // The piece may be gone when the next one comes.
+      const kept = Buffer.from(piece);
+      this.#tail = kept.length >= 3 ? kept.subarray(-3) : Buffer.concat([this.#tail, kept]).subarray(-3);
+      this.#pieces.push(kept);
+      this.#size += kept.length;
       return undefined;
     }
     this.#pieces.push(piece.subarray(0, end));

@@ -16,8 +16,8 @@ import { HeaderCollector, type HeaderSummary, readHeader } from "./header.ts";
 export const MAX_HOPS = 50;
 /** Bound of a header where the configuration has none. */
 const UNLIMITED_HEADER_BYTES = 1_048_576;
-/** Slices up to this size are joined into one write: a promise costs more than copying them. */
-const JOIN_BYTES = 65_536;
+/** What may come in one piece: how much further than the limit a client can be before it is noticed. */
+const CHUNK_BYTES = 65_536;
 
 export type IntakeFault = "bare-newline" | "nul-byte" | "message-too-large" | "header-too-large" | "too-many-hops";
 export type IntakeResult =
@@ -74,7 +74,7 @@ export class Intake {
 
   /** Twice the limit has come: this client does not stop by itself. */
   get isHopeless(): boolean {
-    return this.#options.messageBytes > 0 && this.#size > 2 * this.#options.messageBytes + JOIN_BYTES;
+    return this.#options.messageBytes > 0 && this.#size > 2 * this.#options.messageBytes + CHUNK_BYTES;
   }
 
   /** Answers how many bytes of the chunk were data once the end has come, else -1. */
@@ -98,10 +98,12 @@ export class Intake {
     if (this.#options.messageBytes > 0 && this.#size > this.#options.messageBytes) this.#fault ??= "message-too-large";
     if (this.#isUseless()) this.#abort();
     else if (size > 0) {
-      // Many small slices (a message full of dots) or little altogether: one buffer.
-      const joined =
-        pieces.length > 1 && (size <= JOIN_BYTES || pieces.length > 64) ? [Buffer.concat(pieces, size)] : pieces;
-      for (const piece of joined) this.#take(piece);
+      if (this.#collector === undefined) this.#write(pieces);
+      else
+        this.#collect(
+          this.#collector,
+          pieces.length === 1 && pieces[0] !== undefined ? pieces[0] : Buffer.concat(pieces, size),
+        );
     }
   }
 
@@ -109,14 +111,10 @@ export class Intake {
     return this.#fault !== undefined || this.#error !== undefined;
   }
 
-  #take(piece: Buffer): void {
-    if (this.#collector === undefined) {
-      this.#write(piece);
-      return;
-    }
-    const whole = this.#collector.take(piece);
+  #collect(collector: HeaderCollector, piece: Buffer): void {
+    const whole = collector.take(piece);
     const limit = this.#options.headerBytes > 0 ? this.#options.headerBytes : UNLIMITED_HEADER_BYTES;
-    if (this.#collector.size > limit) {
+    if (collector.size > limit) {
       this.#fault ??= "header-too-large";
       this.#abort();
     } else if (whole !== undefined) this.#begin(whole.header, whole.body);
@@ -141,10 +139,8 @@ export class Intake {
     // RFC 5322 §2.1: an empty line separates header and body, also where the client's text began without one.
     const rest = header.subarray(asSent.fieldsEnd);
     if (rest[0] !== 13) parts.push(Buffer.from("\r\n"));
-    parts.push(rest);
-    if (body.length <= JOIN_BYTES) parts.push(body);
-    this.#write(Buffer.concat(parts));
-    if (body.length > JOIN_BYTES) this.#write(body);
+    parts.push(rest, body);
+    this.#write(parts);
   }
 
   /** Undefined: it cannot be edited now, and the message is not to be stored as it is. */
@@ -160,12 +156,20 @@ export class Intake {
       : { fields: edited.header, summary: readHeader(edited.header) };
   }
 
-  #write(data: Buffer): void {
+  #write(data: readonly Buffer[]): void {
     const { writer } = this.#options;
-    if (writer === undefined || data.length === 0 || this.#isUseless()) return;
-    const written = writer.write(data).catch((error: unknown) => {
-      this.#error ??= { cause: error };
-    });
+    if (writer === undefined || this.#isUseless()) return;
+    const failed = (cause: unknown): void => {
+      this.#error ??= { cause };
+    };
+    let sending: Promise<void> | undefined;
+    try {
+      sending = writer.write(data);
+    } catch (error) {
+      return failed(error);
+    }
+    if (sending === undefined) return;
+    const written = sending.catch(failed);
     const before = this.#pending;
     const all = before === undefined ? written : before.then(() => written);
     this.#pending = all;

@@ -5,7 +5,7 @@
  * throws: what is unknown is temporary. A failure carries its scope; `schedule/` turns scope and code into next host, throttle, defer or bounce.
  */
 import type { LiveConfig } from "../config/schema.ts";
-import type { QueuedMessage, QueuedRecipient } from "../queue/queue.ts";
+import type { Content, QueuedMessage, QueuedRecipient } from "../queue/queue.ts";
 import type { Reply } from "../reply.ts";
 import type { Transport } from "../route/resolve.ts";
 
@@ -14,7 +14,7 @@ export interface DeliveryJob {
   readonly recipients: readonly QueuedRecipient[];
   readonly transport: Transport;
   /** Opens the stored message anew at each call (next host, next attempt). */
-  readonly content: () => AsyncIterable<Buffer>;
+  readonly content: () => Content;
   readonly config: LiveConfig;
   readonly signal: AbortSignal;
   /** Only ask whether the recipients would be taken: nothing is sent, `delivered` means yes (server/verify). */

@@ -11,7 +11,7 @@ import type { ConnectionOptions, TLSSocket } from "node:tls";
 import type { Reply } from "../reply.ts";
 import { Dialogue } from "./dialogue.ts";
 import { parsePeerReply } from "./peer-reply.ts";
-import { Client, type Mail, type MailReplies, type RefusePeer } from "./smtp-client.ts";
+import { Client, isWhole, type Mail, type MailReplies, type RefusePeer } from "./smtp-client.ts";
 
 export type { Mail, MailReplies } from "./smtp-client.ts";
 
@@ -198,7 +198,8 @@ export class Session {
       };
       this.#onEnd = finish;
       this.#client.expectReplies(this.#options.timeouts.silenceMs, () => this.#tooSlow());
-      const content = Buffer.isBuffer(mail.content) ? mail.content : Readable.from(mail.content);
+      // To the library an array is a message like a buffer: both are handed to our own stream, as they are (Client._createSendStream).
+      const content = isWhole(mail.content) ? (mail.content as unknown as Buffer) : Readable.from(mail.content);
       const envelope = { from: mail.sender, to: mail.recipients.map(({ address }) => address) };
       this.#client.send(envelope, content, (error) => {
         const unfinished = replies.data !== undefined && replies.data.code < 400 && !replies.dataEnded;
@@ -214,6 +215,11 @@ export class Session {
           replies.final.some(({ code }) => code >= 300);
       });
     });
+  }
+
+  /** The system has all that was written. */
+  get isFlushed(): boolean {
+    return this.#client.inner._socket.writableLength === 0;
   }
 
   /** RSET; false when the session is of no more use. */

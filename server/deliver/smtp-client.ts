@@ -24,12 +24,15 @@ export interface Mail {
   /** Behind the path, e.g. `SIZE=100 BODY=8BITMIME`. */
   readonly parameters: readonly string[];
   readonly recipients: readonly { readonly address: string; readonly parameters: readonly string[] }[];
-  readonly content: Buffer | AsyncIterable<Buffer>;
+  /** In memory, in pieces, or streamed. */
+  readonly content: readonly Buffer[] | AsyncIterable<Buffer>;
   /** Octets of it, for the dialogue. */
   readonly size: number;
   /** Only ask: RSET in place of DATA. */
   readonly probe?: boolean;
 }
+
+export const isWhole = (content: Mail["content"] | undefined): content is readonly Buffer[] => Array.isArray(content);
 
 export interface MailReplies {
   mail: Reply | undefined;
@@ -214,7 +217,7 @@ export class Client extends SMTPConnection {
       socket.setTimeout(this.finalMs);
       if (this.#whenLate !== undefined) this.expectReplies(this.finalMs, this.#whenLate);
     };
-    return Buffer.isBuffer(this.sending?.content)
+    return isWhole(this.sending?.content)
       ? new WholeData(socket, ended)
       : dataStream(socket, ended, () => this.#deadline?.refresh());
   }
@@ -246,8 +249,8 @@ class WholeData {
     socket.cork();
   }
 
-  write(content: Buffer): void {
-    for (const piece of this.#stuffing.push(content)) this.#socket.write(piece);
+  write(content: readonly Buffer[]): void {
+    for (const each of content) for (const piece of this.#stuffing.push(each)) this.#socket.write(piece);
   }
 
   end(): void {

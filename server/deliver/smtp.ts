@@ -24,7 +24,7 @@ import {
 } from "./deliver.ts";
 import { Dialogue, dialogueText } from "./dialogue.ts";
 import { loopReply, type NextHop, nextHops, preferredOver } from "./next-hops.ts";
-import { Session, type SessionFailure, type SessionTimeouts } from "./session.ts";
+import { type Mail, Session, type SessionFailure, type SessionTimeouts } from "./session.ts";
 import type { SessionCache } from "./session-cache.ts";
 import { requirementFor, sessionTls, type TlsRequirement } from "./tls-requirement.ts";
 import { interpret, isSpeakable, mailFor, type RecipientOutcome } from "./transaction.ts";
@@ -242,7 +242,7 @@ class SmtpDelivery {
     };
     let content: Awaited<ReturnType<typeof openContent>>;
     try {
-      content = this.#job.probe === true ? noContent : await openContent(this.#job);
+      content = this.#job.probe === true ? empty : await openContent(this.#job);
     } catch (error) {
       // Corrupt or unreadable spool: ours, and the same at every host.
       const reply = error instanceof RewritingTrouble ? routeReplies.rewriting : unreadable;
@@ -251,7 +251,7 @@ class SmtpDelivery {
       return false;
     }
     // Rewriting may have made the header longer; RFC 1870 §6.1 lets the size be an estimate, but not too small a one.
-    const size = Buffer.isBuffer(content.data) ? Math.max(message.size, content.data.length) : message.size;
+    const size = Math.max(message.size, content.size);
     const said = mailFor(session, message.envelope, size, recipients, content);
     if (said.kind === "refused") {
       for (const { number } of recipients)
@@ -266,6 +266,7 @@ class SmtpDelivery {
       session.send(this.#job.probe === true ? { ...said.mail, probe: true } : said.mail),
     );
     await content.dispose();
+    if (replies.failure === undefined && replies.dataEnded && session.isFlushed) content.release();
     if (replies.failure !== undefined) this.#dialogues.at(-1)?.event(replies.failure.reply.text);
     const result = interpret(replies, said.recipients, this.#lmtp, session.host);
     const dsn = session.supports("DSN") && !this.#lmtp;
@@ -326,35 +327,60 @@ class SmtpDelivery {
   }
 }
 
-const noContent = { data: Buffer.alloc(0), head: Buffer.alloc(0), dispose: () => Promise.resolve() };
+interface OpenContent {
+  readonly data: Mail["content"];
+  /** Octets, as far as they are known. */
+  readonly size: number;
+  /** Its beginning, the whole header where somebody has to look at it. */
+  readonly head: Buffer;
+  /** It was not read to its end, perhaps. */
+  dispose(): Promise<void>;
+  /** It has left, and nothing refers to it. */
+  release(): void;
+}
+
+const empty: OpenContent = {
+  data: [],
+  size: 0,
+  head: Buffer.alloc(0),
+  dispose: () => Promise.resolve(),
+  release: () => undefined,
+};
 const unreadable: Reply = { code: 451, enhanced: "4.3.0", text: "Queued message could not be read" };
 
 const hostText = ({ names, endpoint }: NextHop): string =>
   endpoint.kind === "tcp" ? `${names.host}[${endpoint.address}]` : endpointText(endpoint);
 
 /** A small message whole, a long one as a stream whose first chunk has been looked at. */
-async function openContent(
-  job: DeliveryJob,
-): Promise<{ readonly data: Buffer | AsyncIterable<Buffer>; readonly head: Buffer; dispose(): Promise<void> }> {
-  const chunks = job.content()[Symbol.asyncIterator]();
-  const first: Buffer[] = [];
+async function openContent(job: DeliveryJob): Promise<OpenContent> {
+  const content = job.content();
+  const chunks = content[Symbol.asyncIterator]();
+  const release = (): void => content.release?.();
   if (job.message.size <= wholeBytes) {
-    for (let next = await chunks.next(); next.done !== true; next = await chunks.next()) first.push(next.value);
-    const data = first.length === 1 && first[0] !== undefined ? first[0] : Buffer.concat(first);
-    return { data, head: data, dispose: () => Promise.resolve() };
+    const data: Buffer[] = [];
+    let size = 0;
+    for (let next = await chunks.next(); next.done !== true; next = await chunks.next()) {
+      data.push(next.value);
+      size += next.value.length;
+    }
+    const [first = empty.head] = data;
+    const head = data.length > 1 && job.message.envelope.smtpUtf8 ? Buffer.concat(data) : first;
+    return { ...empty, data, size, head, release };
   }
   const head = await chunks.next();
-  if (head.done === true) return { data: Buffer.alloc(0), head: Buffer.alloc(0), dispose: () => Promise.resolve() };
+  if (head.done === true) return empty;
   async function* all(start: Buffer): AsyncGenerator<Buffer> {
     yield start;
     for (let next = await chunks.next(); next.done !== true; next = await chunks.next()) yield next.value;
   }
   return {
     data: all(head.value),
+    size: 0,
     head: head.value,
     async dispose() {
       await chunks.return?.();
     },
+    release,
   };
 }
 

@@ -13,6 +13,7 @@ import { SMTPConnection, type SMTPConnectionOptions } from "smtp-server/lib/smtp
 import { SMTPStream } from "smtp-server/lib/smtp-stream.js";
 import type { SecureContext } from "node:tls";
 import { plainAddress } from "../policy/networks.ts";
+import { giveBack } from "../octets.ts";
 import type { Reply } from "../reply.ts";
 import { Deadline, type Terms } from "../session/deadline.ts";
 import { isTlsHello } from "../session/strangers.ts";
@@ -25,6 +26,8 @@ const MAX_LINE_OCTETS = 12_288;
 
 /** Commands of one packet that are answered without looking after others. */
 const MOST_IN_A_ROW = 32;
+
+const nothing = Buffer.alloc(0);
 
 /** Never in a reply: they would split it. */
 // oxlint-disable-next-line no-control-regex
@@ -65,7 +68,7 @@ class SinkError extends Error {}
 /** Lines in, or raw data to a sink. */
 class ProtocolStream extends SMTPStream {
   #sink: DataSink | undefined;
-  #given: { readonly before: string; readonly chunk: Buffer } = { before: "", chunk: Buffer.alloc(0) };
+  #given: { readonly before: string; readonly chunk: Buffer } = { before: "", chunk: nothing };
   #at = 0;
 
   /** The sink waits for the client's bytes. */
@@ -123,12 +126,14 @@ class ProtocolStream extends SMTPStream {
   override _feedDataStream(chunk: Buffer, done: Callback): void {
     const sink = this.#sink;
     if (sink === undefined || this.isClosed) return done();
+    const { length } = chunk;
     let end: number;
     try {
       end = sink.feed(chunk);
     } catch (error) {
       return done(new SinkError("feed", { cause: error }));
     }
+    if (end < 0 || end === length) giveBack(chunk);
     if (end < 0) {
       const { pending } = sink;
       if (pending === undefined) return done();
@@ -138,7 +143,7 @@ class ProtocolStream extends SMTPStream {
     this.#sink = undefined;
     this._dataMode = false;
     this._remainder = "";
-    const rest = chunk.subarray(end);
+    const rest = end === length ? nothing : chunk.subarray(end);
     this.#begin(rest);
     const resume = (): void => this._write(rest, "buffer", done);
     sink.ended().then(resume, (error: unknown) => done(new SinkError("ended", { cause: error })));

@@ -15,6 +15,7 @@ import type { AccessRule, AddressEntry, DomainEntry, Listener, LiveConfig, Serve
 import { noRestrictions } from "../config/restrictions.ts";
 import { noRewriting } from "../config/rewriting.ts";
 import type { Log } from "../observe/log.ts";
+import { copied } from "../octets.ts";
 import {
   type Envelope,
   type MessageWriter,
@@ -223,9 +224,10 @@ class MemoryWriter implements MessageWriter {
     this.id = id;
   }
 
-  async write(data: Buffer): Promise<void> {
-    this.size += data.length;
-    if (this.#queue.keep) this.#content.push(data);
+  write(data: Buffer | readonly Buffer[]): undefined {
+    const copy = copied(Buffer.isBuffer(data) ? [data] : data);
+    this.size += copy.length;
+    if (this.#queue.keep) this.#content.push(copy);
   }
 
   async commit(

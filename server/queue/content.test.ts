@@ -69,11 +69,10 @@ test("a writer that is faster than the disk is made to wait", async () => {
   const writer = q.queue.newMessage();
   const piece = Buffer.alloc(MIB);
   let resolved = 0;
-  const writes = Array.from({ length: 8 }, () =>
-    writer.write(piece).then(() => {
-      resolved += 1;
-    }),
-  );
+  const writes = Array.from({ length: 8 }, async () => {
+    await writer.write(piece);
+    resolved += 1;
+  });
   await Promise.resolve();
   assert.ok(resolved <= 1, `${resolved} writes of 1 MiB went through at once`);
   await Promise.all(writes);

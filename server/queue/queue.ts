@@ -109,8 +109,8 @@ export interface MessageWriter {
   readonly id: QueueId;
   /** Octets so far. */
   readonly size: number;
-  /** Append; resolves when more may be written (bounded memory whatever the size). The buffer must not be changed afterwards. */
-  write(data: Buffer): Promise<void>;
+  /** Append a copy; what it answers is to be waited for before more is written (bounded memory whatever the size). */
+  write(data: Buffer | readonly Buffer[]): Promise<void> | undefined;
   /** Resolves after the sync. With `claim`, the message comes back claimed for delivery by the caller's scheduler. */
   commit(
     envelope: Envelope,
@@ -118,6 +118,15 @@ export interface MessageWriter {
     options?: { readonly claim?: boolean; readonly hold?: boolean },
   ): Promise<QueuedMessage>;
   abort(): Promise<void>;
+}
+
+/** A stored message, opened. */
+export interface Content extends AsyncIterable<Buffer> {
+  /**
+   * Nothing refers to what it gave any more: no variable, no write the system has not finished. Its memory may be used for something else at once.
+   * Without it the collector finds out some time.
+   */
+  release?(): void;
 }
 
 /** A message this server writes itself (bounce, delay warning). */
@@ -191,7 +200,7 @@ export interface Queue {
   /** When the next deferred recipient is due; undefined when none. */
   nextDueMs(): Promise<number | undefined>;
   /** The stored bytes, streamed; an error of name "CorruptMessage" when a checksum differs (and the message is quarantined). */
-  read(id: QueueId): AsyncIterable<Buffer>;
+  read(id: QueueId): Content;
   /**
    * Record results and store reports in one commit; resolves after the sync. The stored reports come back claimed (attempt 1 counted),
    * followed, where something was expanded, by the message itself with its new recipients claimed.

@@ -11,10 +11,11 @@ import { possibleDuplicates } from "../observe/metrics.ts";
 import { Availability } from "./availability.ts";
 import { BetweenMessages } from "./between-messages.ts";
 import { isUnsafe, makeDirectoryDurably } from "./database.ts";
-import { FreshContent } from "./fresh.ts";
+import { FreshContent, type FreshReading } from "./fresh.ts";
 import { QueueIds } from "./id.ts";
 import type { RawNewMessage, ResultOf } from "./protocol.ts";
 import {
+  type Content,
   type GeneratedMessage,
   type MessageWriter,
   ownOrigin,
@@ -103,6 +104,10 @@ export async function openQueue(options: QueueOptions): Promise<SqliteQueue> {
   return queue;
 }
 
+async function* each(pieces: readonly Buffer[]): AsyncGenerator<Buffer, void, undefined> {
+  yield* pieces;
+}
+
 export class SqliteQueue implements Queue, QueueTools {
   readonly #link: WorkerLink;
   readonly #availability: Availability;
@@ -164,13 +169,19 @@ export class SqliteQueue implements Queue, QueueTools {
     return this.#link.call("nextDue", { nowMs: this.#now() });
   }
 
-  async *read(id: QueueId): AsyncGenerator<Buffer, void, undefined> {
-    // With broken storage nothing may leave: what became of it could not be recorded.
-    const fresh = this.#availability.ended === undefined ? this.#fresh.get(id) : undefined;
-    if (fresh !== undefined) {
-      yield* fresh;
-      return;
-    }
+  read(id: QueueId): Content {
+    let fresh: FreshReading | undefined;
+    return {
+      [Symbol.asyncIterator]: () => {
+        // With broken storage nothing may leave: what became of it could not be recorded.
+        if (this.#availability.ended === undefined) fresh = this.#fresh.open(id);
+        return fresh === undefined ? this.#stored(id) : each(fresh.pieces);
+      },
+      release: () => fresh?.done(),
+    };
+  }
+
+  async *#stored(id: QueueId): AsyncGenerator<Buffer, void, undefined> {
     let next = this.#readFrom(id, 0);
     for (let from = 0; ; from += READ_CHUNKS) {
       const result = await next;

@@ -5,6 +5,7 @@
  * they come, under a row that nothing else sees and that a restart erases. Memory is bounded: for each writer by what may be under way to the worker
  * (`write` waits then), for all together by a budget above which every writer sends its chunks at once.
  */
+import { copied, giveBack } from "../octets.ts";
 import { CHUNK_BYTES, type RawNewMessage, type StartState } from "./protocol.ts";
 import type { FreshContent } from "./fresh.ts";
 import type { Envelope, MessageWriter, Origin, QueueId, QueuedMessage } from "./queue.ts";
@@ -69,16 +70,21 @@ export class SpoolWriter implements MessageWriter {
     return this.#size;
   }
 
-  async write(data: Buffer): Promise<void> {
+  write(given: Buffer | readonly Buffer[]): Promise<void> | undefined {
     if (this.#ended !== undefined) throw new Error(`message ${this.id} is ${this.#ended}: nothing can be added`);
     if (this.#error !== undefined) throw this.#error;
-    if (data.length === 0) return;
+    const data = copied(Buffer.isBuffer(given) ? [given] : given);
+    if (data.length === 0) return undefined;
     this.#size += data.length;
     this.#buffered += data.length;
     this.#pieces.push(data);
     this.#context.budget.add(data.length);
     if (this.#buffered > this.#context.budget.bufferedBytes) this.#stream();
-    if (this.#underWay <= WINDOW_BYTES) return;
+    return this.#underWay > WINDOW_BYTES ? this.#untilSent() : undefined;
+  }
+
+  /** Less is under way. */
+  async #untilSent(): Promise<void> {
     this.#mayWrite ??= new Promise<void>((resolve) => {
       this.#wake = resolve;
     });
@@ -101,6 +107,7 @@ export class SpoolWriter implements MessageWriter {
       })
       .finally(() => {
         this.#underWay -= bytes;
+        for (const piece of pieces) giveBack(piece);
         if (this.#underWay > WINDOW_BYTES && this.#error === undefined) return;
         this.#wake?.();
         this.#wake = undefined;
@@ -151,6 +158,7 @@ export class SpoolWriter implements MessageWriter {
       if (recipients.length === 0) throw new Error(`message ${id} has no recipient`);
       await this.#context.link.call("store", { message }, pieces);
       if (start === "active" && this.#chunksSent === 0) this.#context.fresh.keep(id, pieces, size);
+      else for (const piece of pieces) giveBack(piece);
     } catch (error) {
       this.#forget();
       // The first cause says more: full, where this one only says that something is missing.

@@ -16,7 +16,7 @@ function aQueue() {
     return {
       id: "Q1",
       size: 0,
-      write: (data) => Promise.resolve(void chunks.push(data)),
+      write: (data) => Promise.resolve(void chunks.push(...[data].flat())),
       commit: (envelope, origin) => {
         written.push({ envelope, text: Buffer.concat(chunks).toString() });
         const message: QueuedMessage = { id: "Q1", receivedMs: 0, size: 0, envelope, origin, recipients: [] };

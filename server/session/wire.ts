@@ -31,7 +31,7 @@ export interface Wire {
 }
 
 export interface DataSink {
-  /** How many bytes of the chunk were data, once they have ended; else -1. */
+  /** How many bytes of the chunk were data, once they have ended; else -1. The chunk is the sink's for this call only: its memory is used again. */
   feed(chunk: Buffer): number;
   /** To wait for before the next feed. */
   readonly pending: Promise<void> | undefined;
