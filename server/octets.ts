@@ -3,7 +3,7 @@
  *
  * A shard moves a message's octets through a few large buffers, each needed for some milliseconds. Left to V8 they pile up until 64 MiB of them make it
  * look at the whole heap, several times a second under load with large messages. For whoever knows that nothing refers to a buffer any more. Where
- * that is wrong, the reader finds an empty buffer (and says so by the size that is missing); it never finds another message's octets.
+ * that is wrong, a reader finds an empty buffer, which it can see by the size that is missing; it never finds another message's octets.
  */
 
 /** The collector is good at small ones. */

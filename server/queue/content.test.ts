@@ -64,6 +64,48 @@ test("60 MiB written in uneven pieces stream in and out, with little of it in me
   assert.equal(hashOut.digest("hex"), hashIn.digest("hex"));
 });
 
+test("what a delivery was done with is given back with its result; the next attempt reads what is stored", async () => {
+  await using q = await aQueue();
+  const content = randomBytes(200_000);
+  const { id, recipients } = await put(q.queue, { content });
+  const reading = q.queue.read(id);
+  const pieces: Buffer[] = [];
+  for await (const piece of reading) pieces.push(piece);
+  assert.ok(Buffer.concat(pieces).equals(content));
+  reading.release?.();
+  const reply = { code: 451, enhanced: "4.3.0", text: "later" };
+  await q.queue.settle(
+    id,
+    recipients.map(({ number }) => ({
+      recipient: number,
+      kind: "deferred",
+      reply,
+      dueMs: START_MS,
+      delayWarned: false,
+    })),
+  );
+  assert.deepEqual(
+    pieces.map(({ length }) => length),
+    [0],
+  );
+  assert.ok((await contentOf(q.queue, id)).equals(content));
+});
+
+test("a reader that goes on after it was done is told so, and never comes to the end of the message", async () => {
+  await using q = await aQueue();
+  const writer = q.queue.newMessage();
+  for (let count = 0; count < 2; count++) await writer.write(randomBytes(50_000));
+  const message = await writer.commit(anEnvelope(), anOrigin, { claim: true });
+  const reading = q.queue.read(message.id);
+  const pieces = reading[Symbol.asyncIterator]();
+  assert.equal((await pieces.next()).value?.length, 50_000);
+  reading.release?.();
+  await q.queue.settle(message.id, closing(message));
+  await assert.rejects(async () => {
+    while ((await pieces.next()).done !== true);
+  }, /50000 octets of the message are no longer in memory/);
+});
+
 test("a writer that is faster than the disk is made to wait", async () => {
   await using q = await aQueue();
   const writer = q.queue.newMessage();

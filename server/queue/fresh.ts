@@ -24,6 +24,7 @@ class FreshMessage {
     let isDone = false;
     return {
       pieces: this.pieces,
+      size: this.size,
       done: () => {
         if (isDone) return;
         isDone = true;
@@ -45,6 +46,8 @@ class FreshMessage {
 
 export interface FreshReading {
   readonly pieces: readonly Buffer[];
+  /** Octets of all. */
+  readonly size: number;
   /** Nothing refers to the pieces any more, no write either that the system has not finished. */
   done(): void;
 }

@@ -104,8 +104,14 @@ export async function openQueue(options: QueueOptions): Promise<SqliteQueue> {
   return queue;
 }
 
-async function* each(pieces: readonly Buffer[]): AsyncGenerator<Buffer, void, undefined> {
-  yield* pieces;
+/** What was given back under a reader's eyes must not look like the end of the message. */
+async function* each({ pieces, size }: FreshReading): AsyncGenerator<Buffer, void, undefined> {
+  let given = 0;
+  for (const piece of pieces) {
+    given += piece.length;
+    yield piece;
+  }
+  if (given !== size) throw new Error(`${size - given} octets of the message are no longer in memory`);
 }
 
 export class SqliteQueue implements Queue, QueueTools {
@@ -175,7 +181,7 @@ export class SqliteQueue implements Queue, QueueTools {
       [Symbol.asyncIterator]: () => {
         // With broken storage nothing may leave: what became of it could not be recorded.
         if (this.#availability.ended === undefined) fresh = this.#fresh.open(id);
-        return fresh === undefined ? this.#stored(id) : each(fresh.pieces);
+        return fresh === undefined ? this.#stored(id) : each(fresh);
       },
       release: () => fresh?.done(),
     };

@@ -51,7 +51,9 @@ export class SpoolWriter implements MessageWriter {
   readonly id: QueueId;
   readonly #context: WriterContext;
   #size = 0;
-  #pieces: Buffer[] = [];
+  readonly #pieces: Buffer[] = [];
+  /** So much of the first was taken. */
+  #at = 0;
   #buffered = 0;
   #chunksSent = 0;
   #underWay = 0;
@@ -95,19 +97,19 @@ export class SpoolWriter implements MessageWriter {
   /** Send all whole chunks. */
   #stream(): void {
     const bytes = this.#buffered - (this.#buffered % CHUNK_BYTES);
-    const pieces = this.#take(bytes);
+    const { octets, used } = this.#take(bytes);
     const from = this.#chunksSent;
     this.#chunksSent += bytes / CHUNK_BYTES;
     this.#underWay += bytes;
     const { link, now } = this.#context;
     void link
-      .call("append", { id: this.id, receivedMs: now(), from }, pieces)
+      .call("append", { id: this.id, receivedMs: now(), from }, octets)
       .catch((error: unknown) => {
         this.#error ??= error instanceof Error ? error : new Error(String(error));
       })
       .finally(() => {
         this.#underWay -= bytes;
-        for (const piece of pieces) giveBack(piece);
+        for (const piece of used) giveBack(piece);
         if (this.#underWay > WINDOW_BYTES && this.#error === undefined) return;
         this.#wake?.();
         this.#wake = undefined;
@@ -115,19 +117,25 @@ export class SpoolWriter implements MessageWriter {
       });
   }
 
-  #take(bytes: number): Buffer[] {
-    const taken: Buffer[] = [];
-    let missing = bytes;
-    while (missing > 0) {
-      const piece = this.#pieces.shift();
+  /** `used`: the pieces that were taken to their end, now or before. */
+  #take(bytes: number): { readonly octets: readonly Buffer[]; readonly used: readonly Buffer[] } {
+    const octets: Buffer[] = [];
+    const used: Buffer[] = [];
+    for (let missing = bytes; missing > 0; ) {
+      const [piece] = this.#pieces;
       if (piece === undefined) break;
-      taken.push(piece.subarray(0, missing));
-      if (piece.length > missing) this.#pieces.unshift(piece.subarray(missing));
-      missing -= Math.min(missing, piece.length);
+      const end = Math.min(piece.length, this.#at + missing);
+      octets.push(piece.subarray(this.#at, end));
+      missing -= end - this.#at;
+      this.#at = end;
+      if (end < piece.length) break;
+      used.push(piece);
+      this.#pieces.shift();
+      this.#at = 0;
     }
     this.#buffered -= bytes;
     this.#context.budget.add(-bytes);
-    return taken;
+    return { octets, used };
   }
 
   async commit(
@@ -153,12 +161,12 @@ export class SpoolWriter implements MessageWriter {
       start,
       streamed: this.#chunksSent,
     };
-    const pieces = this.#take(this.#buffered);
+    const { octets, used } = this.#take(this.#buffered);
     try {
       if (recipients.length === 0) throw new Error(`message ${id} has no recipient`);
-      await this.#context.link.call("store", { message }, pieces);
-      if (start === "active" && this.#chunksSent === 0) this.#context.fresh.keep(id, pieces, size);
-      else for (const piece of pieces) giveBack(piece);
+      await this.#context.link.call("store", { message }, octets);
+      if (start === "active" && this.#chunksSent === 0) this.#context.fresh.keep(id, used, size);
+      else for (const piece of used) giveBack(piece);
     } catch (error) {
       this.#forget();
       // The first cause says more: full, where this one only says that something is missing.
