@@ -15,8 +15,15 @@ export function giveBack({ buffer, byteLength }: Uint8Array): void {
   buffer.transfer(0);
 }
 
+/** One buffer: the piece itself where there is only one. */
+export function joined(pieces: readonly Buffer[]): Buffer {
+  const [only] = pieces;
+  return pieces.length === 1 && only !== undefined ? only : Buffer.concat(pieces);
+}
+
 /** A copy that is nobody else's: large ones have a buffer of their own. */
-export function copied(pieces: readonly Uint8Array[]): Buffer {
+export function copied(given: Buffer | readonly Buffer[]): Buffer {
+  const pieces = Buffer.isBuffer(given) ? [given] : given;
   let size = 0;
   for (const piece of pieces) size += piece.length;
   const copy = size < WORTH_BYTES ? Buffer.allocUnsafe(size) : Buffer.allocUnsafeSlow(size);

@@ -4,6 +4,8 @@
  * HeaderCollector gathers bytes until the empty line, bounded by the caller; readHeader counts and remembers. A line that is no header field ends the
  * header, so that text without a header becomes a body and not a broken header. Pure, linear. RFC 5322 §2.2, §3.6; RFC 5321 §6.3 (Received count).
  */
+import { joined } from "../octets.ts";
+
 const SEPARATOR = Buffer.from("\r\n\r\n");
 
 export class HeaderCollector {
@@ -40,8 +42,7 @@ export class HeaderCollector {
   }
 
   all(): Buffer {
-    const [only] = this.#pieces;
-    return this.#pieces.length === 1 && only !== undefined ? only : Buffer.concat(this.#pieces);
+    return joined(this.#pieces);
   }
 }
 

@@ -8,6 +8,7 @@
  */
 import type { Envelope, MessageWriter, Origin, QueuedMessage } from "../queue/queue.ts";
 import type { Decoder } from "./data-decoder.ts";
+import { joined } from "../octets.ts";
 import type { EditedHeader } from "../rewrite/header-fields.ts";
 import { RewritingTrouble } from "../rewrite/rewriting.ts";
 import { HeaderCollector, type HeaderSummary, readHeader } from "./header.ts";
@@ -99,11 +100,7 @@ export class Intake {
     if (this.#isUseless()) this.#abort();
     else if (size > 0) {
       if (this.#collector === undefined) this.#write(pieces);
-      else
-        this.#collect(
-          this.#collector,
-          pieces.length === 1 && pieces[0] !== undefined ? pieces[0] : Buffer.concat(pieces, size),
-        );
+      else this.#collect(this.#collector, joined(pieces));
     }
   }
 
@@ -159,17 +156,10 @@ export class Intake {
   #write(data: readonly Buffer[]): void {
     const { writer } = this.#options;
     if (writer === undefined || this.#isUseless()) return;
-    const failed = (cause: unknown): void => {
-      this.#error ??= { cause };
-    };
-    let sending: Promise<void> | undefined;
-    try {
-      sending = writer.write(data);
-    } catch (error) {
-      return failed(error);
-    }
-    if (sending === undefined) return;
-    const written = sending.catch(failed);
+    const written = writer.write(data)?.catch((error: unknown) => {
+      this.#error ??= { cause: error };
+    });
+    if (written === undefined) return;
     const before = this.#pending;
     const all = before === undefined ? written : before.then(() => written);
     this.#pending = all;

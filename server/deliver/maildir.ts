@@ -9,6 +9,7 @@
 import { constants } from "node:fs";
 import { type FileHandle, mkdir, open, rename, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { joined } from "../octets.ts";
 import type { Reply } from "../reply.ts";
 import type { DeliveryJob, DeliveryOutcome, DeliveryReport } from "./deliver.ts";
 import { maildirPath } from "./maildir-path.ts";
@@ -121,7 +122,7 @@ export function withoutCr(chunk: Buffer, heldCr: boolean): { readonly data: Buff
     start = crlf + 1;
   }
   pieces.push(body.subarray(start));
-  return { data: pieces.length === 1 && pieces[0] !== undefined ? pieces[0] : Buffer.concat(pieces), endsInCr };
+  return { data: joined(pieces), endsInCr };
 }
 
 function replyFor(error: unknown): Reply {

@@ -9,6 +9,7 @@
 import ipaddr from "ipaddr.js";
 import type { Resolver } from "../dns/resolver.ts";
 import { tlsErrors, tlsSessions } from "../observe/metrics.ts";
+import { joined } from "../octets.ts";
 import type { QueuedRecipient } from "../queue/queue.ts";
 import type { Reply } from "../reply.ts";
 import { outgoing } from "../rewrite/outgoing.ts";
@@ -364,7 +365,7 @@ async function openContent(job: DeliveryJob): Promise<OpenContent> {
       size += next.value.length;
     }
     const [first = empty.head] = data;
-    const head = data.length > 1 && job.message.envelope.smtpUtf8 ? Buffer.concat(data) : first;
+    const head = job.message.envelope.smtpUtf8 ? joined(data) : first;
     return { ...empty, data, size, head, release };
   }
   const head = await chunks.next();

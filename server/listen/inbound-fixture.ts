@@ -225,7 +225,7 @@ class MemoryWriter implements MessageWriter {
   }
 
   write(data: Buffer | readonly Buffer[]): undefined {
-    const copy = copied(Buffer.isBuffer(data) ? [data] : data);
+    const copy = copied(data);
     this.size += copy.length;
     if (this.#queue.keep) this.#content.push(copy);
   }

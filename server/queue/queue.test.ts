@@ -474,7 +474,7 @@ test("a writer ends once: nothing after commit or abort", async () => {
   await aborted.write(Buffer.from("x"));
   await aborted.abort();
   await aborted.abort();
-  assert.throws(() => aborted.write(Buffer.from("y")), /aborted/);
+  await assert.rejects(async () => await aborted.write(Buffer.from("y")), /aborted/);
   await assert.rejects(aborted.commit(anEnvelope(), anOrigin), /already aborted/);
   await assertTotals(q.queue, {});
 });

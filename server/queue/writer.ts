@@ -73,9 +73,10 @@ export class SpoolWriter implements MessageWriter {
   }
 
   write(given: Buffer | readonly Buffer[]): Promise<void> | undefined {
-    if (this.#ended !== undefined) throw new Error(`message ${this.id} is ${this.#ended}: nothing can be added`);
-    if (this.#error !== undefined) throw this.#error;
-    const data = copied(Buffer.isBuffer(given) ? [given] : given);
+    if (this.#ended !== undefined)
+      return Promise.reject(new Error(`message ${this.id} is ${this.#ended}: nothing can be added`));
+    if (this.#error !== undefined) return Promise.reject(this.#error);
+    const data = copied(given);
     if (data.length === 0) return undefined;
     this.#size += data.length;
     this.#buffered += data.length;
